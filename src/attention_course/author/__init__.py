@@ -1,0 +1,1 @@
+"""What an author of chapters uses: exercises, answer keys, and the build."""

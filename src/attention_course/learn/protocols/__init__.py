@@ -1,0 +1,67 @@
+"""Ways of observing what a student wrote: each returns what was seen, and judges nothing.
+
+A protocol runs the student's object on one case's inputs and returns raw tensors and
+plain facts. A view turns such an observation into the summary that is compared, for
+exercises whose result may differ from one right answer to the next; it runs where the
+verdict is formed. Each module of this package registers its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from attention_course.learn.answer_key import Case, Observation
+
+Protocol = Callable[[Any, Case, torch.device], Observation]
+View = Callable[[Observation, Case], Observation]
+
+_PROTOCOLS: dict[str, Protocol] = {}
+_VIEWS: dict[str, View] = {}
+
+
+def protocol(name: str) -> Callable[[Protocol], Protocol]:
+    """Register a way of observing under `name`."""
+
+    def register(function: Protocol) -> Protocol:
+        _PROTOCOLS[name] = function
+        return function
+
+    return register
+
+
+def view(name: str) -> Callable[[View], View]:
+    """Register a summary of an observation under `name`."""
+
+    def register(function: View) -> View:
+        _VIEWS[name] = function
+        return function
+
+    return register
+
+
+def _load() -> None:
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+
+
+def find_protocol(name: str) -> Protocol:
+    """The protocol `name`. Raises ValueError for one that this package lacks."""
+    _load()
+    if name not in _PROTOCOLS:
+        raise ValueError(
+            f"no way of observing is called {name!r}; there are: {sorted(_PROTOCOLS)}"
+        )
+    return _PROTOCOLS[name]
+
+
+def apply_view(observation: Observation, case: Case) -> Observation:
+    """The observation as it is compared: through the case's view, if it has one."""
+    if case.view is None or "raised" in observation:
+        return observation
+    _load()
+    return _VIEWS[case.view](observation, case)
