@@ -40,7 +40,7 @@ import torch
 from torch import Tensor
 
 PATCH = 8  # pixels: the side of a tile
-LABEL_NAMES = ("tackle", "pass")
+LABEL_NAMES = ("shot", "back pass")
 
 # Colours are multiples of 1/256: sums of patches are then exact in float32, and the
 # mean patch is equal bit for bit, whatever the order of summation.
@@ -72,7 +72,17 @@ kwwwwwwk
 """
 
 # In a pose, # marks the shirt's pixels.
-_ARMS_UP = """
+_KICKS = """
+...hh...
+...ss..s
+s.####s.
+.s####..
+..####..
+..####kk
+..k...k.
+.k......
+"""
+_KEEPS = """
 s..hh..s
 s..ss..s
 .s####s.
@@ -82,7 +92,7 @@ s..ss..s
 ..k..k..
 .k....k.
 """
-_ARMS_DOWN = """
+_WATCHES = """
 ...hh...
 ...ss...
 .s####s.
@@ -92,7 +102,7 @@ _ARMS_DOWN = """
 ..k..k..
 ..k..k..
 """
-_POSES = (_ARMS_DOWN, _ARMS_UP)  # watches, plays
+_POSES = (_KICKS, _KEEPS, _WATCHES)
 _SHIRTS = ("bbbb wwww bbbb wwww", "rwrw rwrw rwrw rwrw")  # hoops, stripes
 
 _LAWN = "\n".join(["........"] * 8)
@@ -137,9 +147,9 @@ _CONE = """
 oooooooo
 """
 # How many of each decoration there are in every scene; plain lawn fills the rest.
-_DECORATION = ((_TREE, 4), (_CONE, 3), (_FLOWER, 4), (_GRASS, 10))
+_DECORATION = ((_TREE, 3), (_CONE, 2), (_FLOWER, 4), (_GRASS, 8))
 
-_NUM_PLAYERS = 4
+_NUM_PLAYERS = 8
 
 
 @dataclass(frozen=True)
@@ -228,14 +238,16 @@ def make_scenes(number: int, seed: int, *, grid: int = 7) -> Scenes:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randperm(number, generator=generator) % 2
 
-    # Raised arms wear `first` and, in a tackle, the other shirt. The watchers wear
-    # what is left of two hooped and two striped shirts.
-    first = torch.randint(2, (number,), generator=generator)
-    second = torch.where(labels == 1, first, 1 - first)
-    players = torch.stack([2 + first, 2 + second, 1 - first, 1 - second], dim=1)
+    # The kicker's shirt is drawn; the keeper's follows from the label; the watchers
+    # wear what is left of four hooped and four striped shirts.
+    kicker = torch.randint(2, (number,), generator=generator)
+    keeper = torch.where(labels == 1, kicker, 1 - kicker)
+    striped_watchers = _NUM_PLAYERS // 2 - kicker - keeper
+    watchers = torch.arange(_NUM_PLAYERS - 2) < striped_watchers[:, None]
+    players = torch.cat([kicker[:, None], 2 + keeper[:, None], 4 + watchers.long()], dim=1)
 
     num_patches = grid * grid
-    ball, lawn, decoration = 4, 5, 6
+    ball, lawn, decoration = 6, 7, 8
     others = torch.full((num_patches - 1 - _NUM_PLAYERS,), lawn)
     start = 0
     for tile, (_, count) in enumerate(_DECORATION, start=decoration):

@@ -9,7 +9,7 @@ lists. Matplotlib is imported by the first figure, not by this package.
 """
 
 from .attention import attention_map, attention_maps, attention_on_image
-from .charts import bars, curves, grouped_bars
+from .charts import bars, curves, grouped_bars, label_lines
 from .flow import shape_flow
 from .pictures import images
 from .publish import figure_data, show
@@ -42,6 +42,7 @@ __all__ = [
     "figure_data",
     "grouped_bars",
     "images",
+    "label_lines",
     "new_figure",
     "sequential_map",
     "set_title",

@@ -12,6 +12,7 @@ from .style import (
     PALETTE,
     Values,
     colour_bar,
+    columns_for,
     diverging_map,
     empty_figure,
     sequential_map,
@@ -123,7 +124,7 @@ def attention_maps(
     limits = _limits(list(matrices.values()), signed, maximum)
     most = max(max(matrix.shape) for matrix in matrices.values())
     number = len(matrices)
-    columns = columns or -(-number // -(-number // 4))
+    columns = columns or columns_for(number)
     side = min(2.3, max(7.4 / columns, 1.5) - 0.3, most * 0.5)
     side = max(side, 1.3)
     if annotate is None:
@@ -184,6 +185,8 @@ def attention_on_image(
         )
     rows, across = height // patch, width // patch
     named = weights if isinstance(weights, Mapping) else {"attention": weights}
+    if not named:
+        raise ValueError("weights is empty: pass the weights of at least one query")
     grids = {name: _grid(values, name, rows, across) for name, values in named.items()}
     limits = _limits(list(grids.values()), False, maximum)
     queries = query if isinstance(query, Mapping) else dict.fromkeys(grids, query)
@@ -206,25 +209,25 @@ def attention_on_image(
         first.set_title("image")
         for asked in dict.fromkeys(queries.values()):
             _outline(first, asked, across, patch)
-        pale = 1 - 0.3 * (1 - picture.mean(axis=2, keepdims=True).repeat(3, axis=2))
+        shadow = np.zeros((height, width, 4))
+        grey = picture.mean(axis=2)
+        contrast = max(float(np.ptp(grey)), 1e-6)
+        shadow[..., 3] = 0.25 * (grey.max() - grey) / contrast
         for axes, (name, grid) in zip(others, grids.items(), strict=True):
-            draw_image(axes, pale, "image")
             heat = axes.imshow(
                 grid,
                 cmap=sequential_map(),
                 vmin=limits[0],
                 vmax=limits[1],
-                alpha=0.85,
                 extent=(-0.5, width - 0.5, height - 0.5, -0.5),
             )
             heat.set_label("weights")
+            draw_image(axes, shadow, "shadow of the image")
             _draw_patches(axes, height, width, patch)
             _outline(axes, queries.get(name), across, patch)
             axes.set_title(name)
-        last = all_axes[min(columns or -(-number // -(-number // 4)), number) - 1]
-        scale = heat if len(all_axes) > 1 else None
-        if scale is not None:
-            colour_bar(last, scale, "attention weight", side)
+        last = all_axes[min(columns or columns_for(number), number) - 1]
+        colour_bar(last, heat, "attention weight", side)
     if title:
         set_title(figure, title)
     return figure
@@ -350,7 +353,8 @@ def _name_axes(
                 f"{'rows' if name == 'query' else 'columns'}"
             )
         if labels is None:
-            step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 500) if s * cell >= 0.2)
+            room = 0.2 if name == "query" else text_width(str(number)) + 0.08
+            step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 500) if s * cell >= room)
             axis.set_ticks(range(0, number, step))
         else:
             size = 9.5 if cell >= 0.2 else 8
@@ -379,5 +383,14 @@ def _outline(axes: "Axes", query: int | None, columns: int, patch: int) -> None:
     corner = (query % columns * patch - 0.5, query // columns * patch - 0.5)
     for colour, width in (("white", 4.0), (PALETTE[4], 2.2)):
         axes.add_patch(
-            Rectangle(corner, patch, patch, fill=False, color=colour, linewidth=width)
+            Rectangle(
+                corner,
+                patch,
+                patch,
+                fill=False,
+                color=colour,
+                linewidth=width,
+                clip_on=False,
+                zorder=4,
+            )
         )

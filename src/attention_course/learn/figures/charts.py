@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .style import (
+    DPI,
     HAIRLINE,
     INK,
     LINE_STYLES,
@@ -15,7 +16,6 @@ from .style import (
     PALETTE,
     Values,
     new_figure,
-    set_title,
     style,
     text_shade,
     text_width,
@@ -80,7 +80,7 @@ def curves(
                     f"{name!r} has no positive {axis}: a logarithmic axis cannot show "
                     f"it; leave log{axis} out"
                 )
-    figure, axes = new_figure(width, height)
+    figure, axes = new_figure(width, height, title)
     with style():
         axes.set(xlabel=xlabel, ylabel=ylabel)
         if logx:
@@ -114,7 +114,6 @@ def curves(
         _percent(axes, percent, "y")
         ends += _references(axes, reference, horizontal=True)
         _write_at_right(axes, ends, height - 0.7)
-    set_title(figure, title) if title else None
     return figure
 
 
@@ -160,7 +159,7 @@ def bars(
     )
     lying = crowded or len(numbers) > 7
     height = 0.9 + 0.36 * len(numbers) if lying else 3.2
-    figure, axes = new_figure(width, height)
+    figure, axes = new_figure(width, height, title)
     colours = [PALETTE[0] if name in chosen else "#b9b9b9" for name in numbers]
     heights = np.array(list(numbers.values()))
     places = np.arange(len(numbers))
@@ -187,7 +186,6 @@ def bars(
             _write_at_top(axes, ends)
         else:
             _write_at_right(axes, ends, height - 0.7)
-    set_title(figure, title) if title else None
     return figure
 
 
@@ -202,6 +200,8 @@ def grouped_bars(
     height: float = 3.4,
 ) -> "Figure":
     """Draw bars side by side in groups: the same names in each group.
+
+    Values are written on the bars where there is room for all of them.
 
     Args:
         groups: numbers by name, by group; NaN is written as "n/a".
@@ -229,18 +229,24 @@ def grouped_bars(
             f"{len(names)} names are more than the {len(PALETTE)} colours that can be "
             "told apart: use small_multiples"
         )
-    figure, axes = new_figure(width, height)
+    figure, axes = new_figure(width, height, title)
     places = np.arange(len(groups))
     thick = 0.8 / len(names)
     room = (width - 1.0) / len(groups) * thick
     with style():
+        everywhere: list[float] = []
+        all_heights: list[float] = []
         for rank, name in enumerate(names):
             heights = np.array(
                 [_number(name, group[name]) for group in groups.values()]
             )
             at = places + (rank - (len(names) - 1) / 2) * thick
             axes.bar(at, heights, thick * 0.92, label=name, color=PALETTE[rank])
-            _write_values(axes, at, heights, False, percent, room)
+            everywhere.extend(at)
+            all_heights.extend(heights)
+        _write_values(
+            axes, np.array(everywhere), np.array(all_heights), False, percent, room
+        )
         slot = (width - 1.2) / len(groups)
         axes.set_xticks(places, [wrap(group, slot - 0.1) for group in groups])
         axes.set_ylabel(ylabel)
@@ -248,6 +254,7 @@ def grouped_bars(
         _value_axis(axes, False, percent)
         _write_at_right(axes, _references(axes, reference, True), height - 1.0)
         axes.legend(
+            handles=axes.containers,
             loc="lower left",
             bbox_to_anchor=(-0.01, 1.0),
             ncols=len(names),
@@ -256,7 +263,6 @@ def grouped_bars(
             handleheight=1.0,
             columnspacing=1.4,
         )
-    set_title(figure, title) if title else None
     return figure
 
 
@@ -299,8 +305,11 @@ def _percent(axes: "Axes", percent: bool, name: str) -> None:
 def _value_axis(axes: "Axes", lying: bool, percent: bool) -> None:
     _percent(axes, percent, "x" if lying else "y")
     axes.grid(axis="x" if lying else "y")
-    axes.spines["left" if lying else "bottom"].set_color(INK)
     axes.spines["bottom" if lying else "left"].set_visible(False)
+    axes.spines["left" if lying else "bottom"].set_visible(False)
+    zero = axes.spines["right" if lying else "top"]  # no ticks hang on these
+    zero.set(visible=True, color=INK)
+    zero.set_position(("data", 0.0))
     axes.tick_params(length=0)
 
 
@@ -313,8 +322,9 @@ def _write_values(
     room: float = 9.0,
 ) -> None:
     texts = [_value_text(value, percent) for value in values]
-    size = 9.5 if all(text_width(t, fontsize=9.5) <= room for t in texts) else 8
-    if any(text_width(text, fontsize=size) > room + 0.06 for text in texts):
+    widest = max(texts, key=len)
+    size = 9.5 if text_width(widest, fontsize=9.5) <= room else 8
+    if text_width(widest, fontsize=size) > room:
         return
     for place, value, text in zip(places, values, texts, strict=True):
         end = 0.0 if np.isnan(value) else value
@@ -354,6 +364,27 @@ def _references(
         draw(number, label=name, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.2)
         ends.append(_End(name, MUTED, float("nan"), number))
     return ends
+
+
+def label_lines(axes: "Axes") -> None:
+    """Write each labelled line's name at its end, in place of a legend.
+
+    Args:
+        axes: of ``new_figure`` or ``small_multiples``, with every line drawn.
+    """
+    from matplotlib.colors import to_hex
+
+    ends = []
+    for line in axes.lines:
+        x, y = (np.asarray(part, dtype=float) for part in line.get_data(orig=False))
+        finite = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+        name = str(line.get_label())
+        if finite.size and not name.startswith("_"):
+            shade = text_shade(to_hex(line.get_color()))
+            ends.append(_End(name, shade, float(x[finite[-1]]), float(y[finite[-1]])))
+    height = axes.get_window_extent().height / DPI
+    with style():
+        _write_at_right(axes, ends, height)
 
 
 def _write_at_right(axes: "Axes", ends: list[_End], height: float) -> None:

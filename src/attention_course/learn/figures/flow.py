@@ -23,7 +23,8 @@ Step: TypeAlias = tuple[str, Any, str] | tuple[str, Any, str, str]
 MAX_WIDTH = 8.4
 BOX_HEIGHT = 0.62
 LABEL_HEIGHT = 0.3
-ROW_GAP = 0.55
+ROW_GAP = 0.42
+INDENT = 0.45
 MARGIN = 0.08
 
 
@@ -65,7 +66,10 @@ def shape_flow(steps: Sequence[Step], title: str) -> "Figure":
         raise ValueError("steps is empty: pass (label, tensor, names) at least once")
     boxes = [_box(*step) for step in steps]
     rows = _rows(boxes)
-    width = max(_row_width(row) for row in rows) + 2 * MARGIN
+    indents = [0.0] + [INDENT] * (len(rows) - 1)
+    width = 2 * MARGIN + max(
+        indent + _row_width(row) for indent, row in zip(indents, rows, strict=True)
+    )
     width = max(width, 4.2)
     row_height = LABEL_HEIGHT + BOX_HEIGHT
     height = len(rows) * row_height + (len(rows) - 1) * ROW_GAP + 2 * MARGIN
@@ -89,7 +93,8 @@ def shape_flow(steps: Sequence[Step], title: str) -> "Figure":
                     _arrow(axes, left, left + box.gap, middle, box.operation)
                     left += box.gap
                 elif end is not None:
-                    _elbow(axes, end, left + min(box.width / 2, 0.4), top, box)
+                    _elbow(axes, end, middle, box.operation)
+                    left += INDENT
                 _draw(axes, box, left, middle, tints)
                 left += box.width
                 end = (left - min(box.width / 2, 0.4), middle - BOX_HEIGHT / 2)
@@ -177,7 +182,7 @@ def _draw(
         centre = left + cell / 2
         axes.text(
             centre,
-            middle + 0.1,
+            middle + (0.1 if name else 0.0),
             size,
             ha="center",
             va="center",
@@ -213,26 +218,22 @@ def _arrow(
 
 
 def _elbow(
-    axes: "Axes", start: tuple[float, float], x: float, top: float, box: _Box
+    axes: "Axes", start: tuple[float, float], middle: float, operation: str
 ) -> None:
-    """Lead from the end of one row to the beginning of the next."""
-    turn = start[1] - ROW_GAP * 0.55
-    head = top - LABEL_HEIGHT + 0.05
+    """Lead from below the end of one row to the left of the next."""
+    x, y = start
+    turn = y - ROW_GAP * 0.75
+    left = MARGIN + 0.06
     axes.plot(
-        [start[0], start[0], x, x],
-        [start[1] - 0.05, turn, turn, head],
+        [x, x, left, left, left + 0.1],
+        [y - 0.04, turn, turn, middle, middle],
         color=MUTED,
         linestyle="-",
         linewidth=1.4,
     )
-    _head(axes, (x, turn), (x, head))
+    _head(axes, (left, middle), (MARGIN + INDENT - 0.05, middle))
     axes.text(
-        (start[0] + x) / 2,
-        turn + 0.05,
-        box.operation,
-        ha="center",
-        va="bottom",
-        fontsize=9.5,
+        (x + left) / 2, turn + 0.05, operation, ha="center", va="bottom", fontsize=9.5
     )
 
 

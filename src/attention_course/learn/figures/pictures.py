@@ -10,6 +10,7 @@ from .style import (
     HAIRLINE,
     PALETTE,
     Values,
+    columns_for,
     set_title,
     small_multiples,
     style,
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Box: TypeAlias = tuple[float, float, float, float]
+
+BOX_COLOURS = tuple(PALETTE[place] for place in (4, 0, 1, 3))
 
 
 def images(
@@ -42,7 +45,7 @@ def images(
         title: the finding.
         columns: pictures in a row.
         highlight: for each picture None, or boxes (row, column, height, width) in
-            pixels, outlined in the order of ``PALETTE`` from vermilion.
+            pixels, outlined in vermilion, then blue, orange and teal.
         size: width of one picture, inches; by default the row fills the notebook.
 
     Raises:
@@ -59,13 +62,13 @@ def images(
                 f"{name} has {len(given)} entries for {number} pictures: pass one for "
                 "each"
             )
-    if columns is None:
-        most = 4 if number <= 8 else 8
-        columns = -(-number // -(-number // most))
+    columns = columns or columns_for(number, 4 if number <= 8 else 8)
     if size is None:
         size = min(3.0 if number < 3 else 2.2, 7.6 / columns)
     tall = size * max(picture.shape[0] / picture.shape[1] for picture in pictures)
-    names = [wrap(name, size, fontsize=_size(size)) for name in titles or [""] * number]
+    names = [
+        wrap(name, size - 0.1, fontsize=_size(size)) for name in titles or [""] * number
+    ]
     extra = 0.2 * max(name.count("\n") + 1 for name in names) if titles else 0.05
     figure, all_axes = small_multiples(number, columns, size + 0.1, tall + extra)
     with style():
@@ -73,7 +76,7 @@ def images(
             draw_image(axes, picture, f"image {place}")
             axes.set_title(names[place], fontsize=_size(size))
             for rank, box in enumerate((highlight[place] if highlight else None) or ()):
-                _draw_box(axes, box, PALETTE[(4 + rank) % len(PALETTE)])
+                _draw_box(axes, box, BOX_COLOURS[rank % len(BOX_COLOURS)])
     if title:
         width, height = figure.get_size_inches()
         figure.set_size_inches(max(width, 4.2), height)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAX_NUMBERS = 1000
 """Arrays with more numbers are stored as shape, min, max and mean."""
 
-MAX_PNG_BYTES = 60_000
+MAX_PNG_BYTES = 100_000
 """Larger pictures are reduced to 256 colours."""
 
 
@@ -60,11 +60,24 @@ def show(figure: "Figure", alt: str, data: Mapping[str, Any] | None = None) -> N
             "rename it"
         )
     facts = {"axes": axes_data, **{str(k): _plain(v) for k, v in (data or {}).items()}}
+    _finish(figure)
     alt = " ".join(alt.split())
     text = f"Figure: {title}{'' if title[-1] in '.?!' else '.'} {alt}"
     _publish(figure, text, alt, {"title": title, "data": facts})
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close(figure)
+
+
+def _finish(figure: "Figure") -> None:
+    """Give what was drawn outside ``style()`` the last touches."""
+    for axes in _all_axes(figure):
+        legend = axes.get_legend()
+        if legend is not None:
+            legend.set_frame_on(False)
+        centred = axes.get_title("center")
+        if centred:
+            axes.set_title("", loc="center")
+            axes.set_title(centred, loc="left", fontsize=10.5)
 
 
 def figure_title(figure: "Figure") -> str:
@@ -143,14 +156,17 @@ def _names(axes: "Axes") -> dict[str, list[str]]:
 def _written_names(axis: Any) -> list[str]:
     """Return the names set by hand along an axis, none for a numeric scale."""
     from matplotlib.category import StrCategoryFormatter
-    from matplotlib.ticker import FixedFormatter
+    from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter
 
-    formatter = axis.get_major_formatter()
-    if isinstance(formatter, FixedFormatter):
-        return [" ".join(str(name).split()) for name in formatter.seq]
-    if isinstance(formatter, StrCategoryFormatter):
-        return [text.get_text() for text in axis.get_ticklabels()]
-    return []
+    formatter, locator = axis.get_major_formatter(), axis.get_major_locator()
+    by_hand = isinstance(locator, FixedLocator)
+    if by_hand and isinstance(formatter, FixedFormatter | FuncFormatter):
+        names = formatter.format_ticks(locator.locs)
+    elif isinstance(formatter, StrCategoryFormatter):
+        names = [text.get_text() for text in axis.get_ticklabels()]
+    else:
+        names = []
+    return [" ".join(name.split()) for name in names]
 
 
 def _drawn(axes: "Axes") -> dict[str, list[Any]]:
@@ -350,8 +366,20 @@ def png(figure: "Figure") -> bytes:
     picture = Image.open(raw).convert("RGB")
     packed = _packed(picture)
     if len(packed) > MAX_PNG_BYTES:
-        packed = min(_packed(picture.quantize(256)), packed, key=len)
+        packed = min(_packed(_reduced(picture)), packed, key=len)
     return packed
+
+
+def _reduced(picture: Any) -> Any:
+    """Return a picture in 256 colours, dithered, on a background that stays white."""
+    from PIL.Image import Dither
+
+    palette = picture.quantize(256)
+    reduced = picture.quantize(palette=palette, dither=Dither.FLOYDSTEINBERG)
+    colours = np.asarray(reduced.getpalette()).reshape(-1, 3)
+    colours[colours.min(axis=1) >= 248] = 255
+    reduced.putpalette(colours.ravel().tolist())
+    return reduced
 
 
 def _packed(picture: Any) -> bytes:

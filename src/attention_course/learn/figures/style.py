@@ -11,7 +11,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 Values: TypeAlias = npt.ArrayLike | Tensor
@@ -116,7 +116,7 @@ def _settings() -> Any:
         "xtick.labelsize": 9.5,
         "ytick.labelsize": 9.5,
         "lines.linewidth": 2.0,
-        "lines.markersize": 5.5,
+        "lines.markersize": 6.5,
         "legend.frameon": False,
         "legend.fontsize": 9.5,
         "image.cmap": "cividis",
@@ -136,12 +136,12 @@ def style() -> Iterator[None]:
         yield
 
 
-def sequential_map() -> "LinearSegmentedColormap":
+def sequential_map() -> "Colormap":
     """Return the colour map for amounts: white is none, dark blue is most."""
     return _colour_map("course_sequential", SEQUENTIAL)
 
 
-def diverging_map() -> "LinearSegmentedColormap":
+def diverging_map() -> "Colormap":
     """Return the colour map for signed values: brown below zero, blue above.
 
     Give it symmetric limits, so that white is zero.
@@ -149,7 +149,7 @@ def diverging_map() -> "LinearSegmentedColormap":
     return _colour_map("course_diverging", DIVERGING)
 
 
-def _colour_map(name: str, colours: Sequence[str]) -> "LinearSegmentedColormap":
+def _colour_map(name: str, colours: Sequence[str]) -> "Colormap":
     from matplotlib.colors import LinearSegmentedColormap
 
     colour_map = LinearSegmentedColormap.from_list(name, colours)
@@ -178,7 +178,7 @@ def text_shade(colour: str) -> str:
     from matplotlib.colors import to_hex, to_rgb
 
     rgb = np.asarray(to_rgb(colour))
-    while 1.05 / (luminance(rgb) + 0.05) < 4.5:
+    while 1.05 / (luminance(rgb) + 0.05) < 4.55:
         rgb = rgb * 0.95
     return to_hex(tuple(rgb))
 
@@ -215,6 +215,7 @@ def small_multiples(
     height: float = 2.2,
     title: str = "",
     share: bool = False,
+    titles: Sequence[str] | None = None,
 ) -> tuple["Figure", list["Axes"]]:
     """Return a figure and a list of ``number`` axes, filled row by row.
 
@@ -225,35 +226,47 @@ def small_multiples(
         width: of one panel, inches.
         height: of one panel, inches.
         title: the finding of the whole figure.
-        share: panels have the same x and y limits, and only the outer ones labels.
+        share: panels have the same x and y limits, and only the outer ones numbers.
+        titles: one for each panel.
 
     Raises:
-        ValueError: ``number`` or ``columns`` is below 1.
+        ValueError: ``number`` or ``columns`` is below 1, or ``titles`` has another
+            length.
     """
     if number < 1 or (columns is not None and columns < 1):
         raise ValueError(
             f"a figure needs at least one panel and one column, "
             f"not number={number}, columns={columns}"
         )
-    if columns is None:
-        columns = -(-number // -(-number // 4))
+    if titles is not None and len(titles) != number:
+        raise ValueError(
+            f"titles has {len(titles)} entries for {number} panels: pass one for each"
+        )
+    columns = columns or columns_for(number)
     rows = -(-number // columns)
     figure = empty_figure(columns * width, rows * height)
     with style():
         grid = figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
-    axes = list(grid.flat)
-    for unused in axes[number:]:
-        unused.remove()
+        axes = list(grid.flat)
+        for unused in axes[number:]:
+            unused.remove()
+        for panel, text in zip(axes, titles or (), strict=False):
+            panel.set_title(wrap(text, width - 0.1, fontsize=10.5))
     if title:
         set_title(figure, title)
     return figure, axes[:number]
+
+
+def columns_for(number: int, most: int = 4) -> int:
+    """Return how many panels go in a row, so that rows are about equally long."""
+    return -(-number // -(-number // most))
 
 
 def set_title(figure: "Figure", title: str) -> None:
     """Write the finding over the figure: left-aligned, wrapped; the figure grows."""
     with style():
         width, height = figure.get_size_inches()
-        text = wrap(title, width - 0.15, fontsize=12.5, fontweight="bold")
+        text = _balanced(title, width - 0.15, fontsize=12.5, fontweight="bold")
         figure.suptitle(text, x=0.06 / width, ha="left")
         figure.set_size_inches(width, height + title_height(text))
 
@@ -290,6 +303,19 @@ def wrap(text: str, width: float, **font: Any) -> str:
         else:
             lines.append(word)
     return "\n".join(lines)
+
+
+def _balanced(text: str, width: float, **font: Any) -> str:
+    """Break a text like ``wrap``, with lines of about equal length."""
+    best = wrap(text, width, **font)
+    while "\n" in best:
+        width -= 0.15
+        narrower = wrap(text, width, **font)
+        too_wide = text_width(narrower, **font) > width
+        if too_wide or narrower.count("\n") > best.count("\n"):
+            break
+        best = narrower
+    return best
 
 
 def colour_bar(

@@ -1,0 +1,96 @@
+"""Turn a chapter into notebooks: nbgrader's instructor version, and the lesson."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from attention_course.author.chapter import BEGIN, END, Cell, Chapter
+
+KERNEL = {
+    "kernelspec": {
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+        "name": "python3",
+    },
+    "language_info": {"name": "python"},
+}
+
+
+def source_notebook(chapter: Chapter) -> NotebookNode:
+    """nbgrader's instructor version: every cell, no outputs."""
+    return _notebook(chapter, list(chapter.cells))
+
+
+def lesson_notebook(chapter: Chapter) -> NotebookNode:
+    """The lesson: no exercises, answers or checks; not executed yet."""
+    return _notebook(chapter, chapter.lesson())
+
+
+def _notebook(chapter: Chapter, cells: list[Cell]) -> NotebookNode:
+    notebook = nbformat.v4.new_notebook()
+    notebook.metadata.update(json.loads(json.dumps(KERNEL)))
+    counts: Counter[str] = Counter()
+    for cell in cells:
+        make = nbformat.v4.new_code_cell if cell.is_code else nbformat.v4.new_markdown_cell
+        node = make(cell.source)
+        node["id"] = _cell_id(chapter, cell, counts)
+        node["metadata"] = _metadata(cell)
+        notebook.cells.append(node)
+    return notebook
+
+
+def _cell_id(chapter: Chapter, cell: Cell, counts: Counter[str]) -> str:
+    """A role's name, or a hash of the text: the same cell keeps its id."""
+    if cell.exercise:
+        return f"{cell.role}-{cell.exercise}".replace("_", "-")[:64]
+    digest = hashlib.sha256(f"{chapter.slug}\n{cell.source}".encode()).hexdigest()[:12]
+    counts[digest] += 1
+    return digest if counts[digest] == 1 else f"{digest}-{counts[digest]}"
+
+
+def _metadata(cell: Cell) -> dict[str, Any]:
+    if cell.role not in ("answer", "check"):
+        return {}
+    is_check = cell.role == "check"
+    nbgrader = {
+        "grade": is_check,
+        "grade_id": f"{cell.role}_{cell.exercise}",
+        "locked": is_check,
+        "schema_version": 3,
+        "solution": not is_check,
+        "task": False,
+    }
+    if is_check:
+        points = cell.points or 0
+        nbgrader["points"] = int(points) if points == int(points) else points
+    return {"nbgrader": nbgrader}
+
+
+def without_markers(notebook: NotebookNode) -> NotebookNode:
+    """The notebook with the solution markers' lines taken out."""
+    for cell in notebook.cells:
+        rows = cell.source.splitlines()
+        cell.source = "\n".join(r for r in rows if r.strip() not in (BEGIN, END))
+    return notebook
+
+
+def normalised(notebook: NotebookNode) -> NotebookNode:
+    """The notebook without what differs from machine to machine."""
+    notebook.metadata.update(json.loads(json.dumps(KERNEL)))
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    return notebook
+
+
+def dump(notebook: NotebookNode) -> bytes:
+    """The notebook as the bytes that are committed."""
+    nbformat.validate(notebook)
+    text = json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True)
+    return (text + "\n").encode()

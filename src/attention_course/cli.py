@@ -1,0 +1,113 @@
+"""The command line: `attention-course build | check | ...`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+COMPLETE, NOT_COMPLETE, UNUSABLE = 0, 1, 2
+
+
+def find_root() -> Path:
+    """The course's folder: the nearest one upwards with chapters/, else the checkout.
+
+    Raises ValueError if there is neither.
+    """
+    here = Path.cwd()
+    candidates = [here, *here.parents, Path(__file__).resolve().parents[2]]
+    for folder in candidates:
+        if any((folder / "chapters").glob("*/chapter.py")):
+            return folder
+    raise ValueError(
+        "no course here: go to the folder that holds chapters/, as in a clone of the "
+        "repository"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except ValueError as error:
+        print(f"attention-course: {error}", file=sys.stderr)
+        return UNUSABLE
+    except KeyboardInterrupt:
+        print("attention-course: stopped", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="attention-course",
+        description="Attention in Context: build the course, check answers, grade.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    build = commands.add_parser("build", help="build every edition that is not current")
+    build.add_argument("chapters", nargs="*", metavar="CHAPTER", help="like 03_masks or 03")
+    build.add_argument("--force", action="store_true", help="build even what is current")
+    build.add_argument("--jobs", type=int, help="processes (default: one per core)")
+    build.add_argument(
+        "--check", action="store_true", help="build nothing; exit 1 if something is stale"
+    )
+    build.set_defaults(run=_build)
+
+    check = commands.add_parser(
+        "check",
+        help="check a plain Python file of answers",
+        epilog="Exit code: 0 complete, 1 not complete, 2 the file cannot be used.",
+    )
+    check.add_argument("chapter", metavar="CHAPTER", help="like 03_masks or 03")
+    check.add_argument("answers", metavar="ANSWERS.py", type=Path)
+    check.add_argument("--exercise", metavar="NAME", help="only this one")
+    check.add_argument("--seed", type=int, help="draw the inputs from this seed")
+    check.add_argument("--json", action="store_true", help="print JSON")
+    check.set_defaults(run=_check)
+    return parser
+
+
+def _build(options: argparse.Namespace) -> int:
+    from attention_course.author import build
+    from attention_course.author.chapter import find_chapters
+
+    root = find_root()
+    folders = find_chapters(root, options.chapters)
+    gone = [] if options.chapters else build.strangers(root)
+    if options.check:
+        stale = [f.name for f in folders if not build.is_current(root, f)]
+        for name in stale:
+            print(f"{name} is not current: run `attention-course build {name}`")
+        for path in gone:
+            print(f"{path.relative_to(root)} belongs to no chapter")
+        return NOT_COMPLETE if stale or gone else COMPLETE
+    report = build.build(root, folders, force=options.force, jobs=options.jobs)
+    build.remove(gone)
+    if not report.built and not report.failed:
+        print(f"all editions of {len(folders)} chapters are current")
+    return NOT_COMPLETE if report.failed else COMPLETE
+
+
+def _check(options: argparse.Namespace) -> int:
+    from attention_course.author.chapter import find_chapters
+    from attention_course.author.keys import PUBLIC_SEED
+    from attention_course.grade.answers_file import as_json, check_file
+    from attention_course.learn.report import VerdictDisplay
+
+    folder = find_chapters(find_root(), [options.chapter])[0]
+    seed = PUBLIC_SEED if options.seed is None else options.seed
+    verdicts = check_file(folder, options.answers, exercise=options.exercise, seed=seed)
+    if options.json:
+        print(json.dumps(as_json(folder.name, seed, verdicts), indent=2))
+    else:
+        for verdict in verdicts:
+            print(VerdictDisplay(verdict))
+    complete = all(verdict.complete for verdict in verdicts)
+    return COMPLETE if complete else NOT_COMPLETE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

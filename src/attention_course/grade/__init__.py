@@ -1,0 +1,1 @@
+"""What an instructor uses: checking files of answers, and grading a class."""

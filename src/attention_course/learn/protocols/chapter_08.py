@@ -1,0 +1,251 @@
+"""Chapter 08: where an encoder layer drops units, and what an encoder's layers start as.
+
+Dropout is random, so its numbers are not compared. Here the parameters are chosen so
+that each of its places leaves a trace of its own, over thousands of units: what is
+compared is whether about the asked share of them is zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attention_course.learn.answer_key import Case, Observation
+from attention_course.learn.protocols import protocol, view
+from attention_course.learn.protocols.module import build
+from attention_course.learn.protocols.recording import guarded, record
+
+HEADS, TOKENS, COPIES, HIDDEN, BATCH = 2, 4, 6, 6, 128
+WIDTH = HEADS * (TOKENS * COPIES + 1)  # each head's last channel is a reference
+REFERENCES = (WIDTH // HEADS - 1, WIDTH - 1)
+REFERENCE_VALUES = (1.0, 5.0)
+MARGIN = 0.08  # of a share; ten standard deviations of the shares counted below
+STREAM = 8  # the random stream's start, the same for every answer
+
+
+@dataclass(frozen=True)
+class Design:
+    """Parameters and input that make the dropout of one sublayer visible.
+
+    `groups` names, for each unit that the inner dropout can zero, its output channels.
+    """
+
+    parameters: dict[str, Tensor]
+    src: Tensor
+    groups: Tensor
+    undropped: float
+    places: tuple[str, str]
+
+
+def design(sublayer: str, norm_first: bool) -> Design:
+    """A layer whose other sublayer adds nothing, in float64.
+
+    `sublayer` is "attention" or "feed_forward". In both, each unit inside is copied to
+    several output channels: all of them are zero where the unit was dropped, single
+    ones where the output was.
+    """
+    src = _tokens()
+    parameters = _silent_layer()
+    kept = [c for c in range(WIDTH) if c not in REFERENCES]
+    like_input = sublayer == "feed_forward" or norm_first
+    if like_input:  # all tokens have one mean and variance: norm1 can give src back
+        spread = src[0, 0].var(correction=0)
+        parameters["norm1.weight"].fill_(float((spread + 1e-5).sqrt()))
+        parameters["norm1.bias"].fill_(float(src[0, 0].mean()))
+    if sublayer == "attention":
+        # Equal scores; the value of token j is 1 in its own channels of each head.
+        for channel in kept:
+            parameters["self_attn.v_proj.weight"][channel, channel] = 0.5
+            parameters["self_attn.v_proj.bias"][channel] = -0.5
+            parameters["self_attn.out_proj.weight"][channel, channel] = 1.0
+        groups = torch.tensor(kept).view(HEADS * TOKENS, COPIES)
+        places = ("dropout on the attention weights", "dropout after attention")
+        return Design(parameters, src, groups, 1 / TOKENS, places)
+    groups = torch.tensor(kept).view(HIDDEN, -1)
+    parameters["linear1.bias"].fill_(1.0)
+    for unit, channels in enumerate(groups):
+        parameters["linear2.weight"][channels, unit] = 1.0
+    places = ("dropout inside the feed-forward", "dropout after the feed-forward")
+    return Design(parameters, src, groups, 1.0, places)
+
+
+def _tokens() -> Tensor:
+    src = torch.ones(TOKENS, WIDTH, dtype=torch.float64)
+    for head in range(HEADS):
+        for token in range(TOKENS):
+            start = head * WIDTH // HEADS + token * COPIES
+            src[token, start : start + COPIES] = 3.0
+    src[:, REFERENCES] = torch.tensor(REFERENCE_VALUES, dtype=torch.float64)
+    return src.expand(BATCH, -1, -1).clone()
+
+
+def _silent_layer() -> dict[str, Tensor]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+        shapes[f"self_attn.{name}.weight"] = (WIDTH, WIDTH)
+        shapes[f"self_attn.{name}.bias"] = (WIDTH,)
+    shapes |= {"linear1.weight": (HIDDEN, WIDTH), "linear1.bias": (HIDDEN,)}
+    shapes |= {"linear2.weight": (WIDTH, HIDDEN), "linear2.bias": (WIDTH,)}
+    for name in ("norm1", "norm2"):
+        shapes |= {f"{name}.weight": (WIDTH,), f"{name}.bias": (WIDTH,)}
+    parameters = {n: torch.zeros(s, dtype=torch.float64) for n, s in shapes.items()}
+    parameters["norm1.weight"].fill_(1.0)
+    parameters["norm2.weight"].fill_(1.0)
+    return parameters
+
+
+@protocol("dropout_places")
+def observe_dropout_places(cls: Any, case: Case, device: torch.device) -> Observation:
+    """Run an encoder layer on a design: in training, and in eval with and without.
+
+    The arguments of the case: `sublayer`, `norm_first` and `dropout`, the rate.
+    """
+    seen: Observation = {}
+    guarded(seen, lambda: _observe_dropout(cls, case, device, seen))
+    return seen
+
+
+def _observe_dropout(
+    cls: Any, case: Case, device: torch.device, seen: Observation
+) -> None:
+    live = case.build(device)
+    made = design(live["sublayer"], live["norm_first"])
+    src = made.src.to(device)
+    for name, rate, training in (
+        ("output", live["dropout"], True),
+        ("with dropout, in eval", live["dropout"], False),
+        ("without dropout, in eval", 0.0, False),
+    ):
+        options = {"dropout": rate, "norm_first": live["norm_first"]}
+        setup = {
+            "init": (WIDTH, HEADS, HIDDEN),
+            "init_kwargs": options,
+            "parameters": {n: p.to(device) for n, p in made.parameters.items()},
+            "training": training,
+        }
+        module = build(cls, setup, device, seen)
+        if module is None:
+            return
+        used = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=used), torch.no_grad():
+            torch.manual_seed(STREAM)
+            result = module(src.clone())
+        record(seen, name, result, device)
+
+
+@view("dropout_places")
+def view_dropout_places(observation: Observation, case: Case) -> Observation:
+    """Which places drop about the asked share, whether the mean is kept, and eval."""
+    live = case.build("cpu")
+    made = design(live["sublayer"], live["norm_first"])
+    shown = {k: v for k, v in observation.items() if k in ("kind:module", "parameters")}
+    outputs = [
+        observation.get(name)
+        for name in ("output", "with dropout, in eval", "without dropout, in eval")
+    ]
+    if any(not isinstance(o, Tensor) or o.shape != made.src.shape for o in outputs):
+        return shown
+    trained, silent, without = (o.double() for o in outputs)
+    if not live["norm_first"]:
+        trained = _undo_norm(trained)
+    added = (trained - made.src)[..., made.groups]  # (batch, token, unit, copy)
+    zero = added.abs() < 0.05 * made.undropped
+    dead = zero.all(dim=-1)
+    alive = zero[~dead]
+    shares = (dead, alive) if alive.numel() else (dead, torch.ones(1, dtype=torch.bool))
+    for place, dropped in zip(made.places, shares, strict=True):
+        shown[place] = _amount(float(dropped.double().mean()), live["dropout"])
+    kept = float(added.mean()) / made.undropped
+    shown["mean under dropout"] = "kept" if abs(kept - 1) < 0.1 else "changed"
+    same = torch.allclose(silent, without, rtol=0, atol=1e-6)
+    shown["dropout in eval"] = "silent" if same else "active"
+    return shown
+
+
+def _undo_norm(output: Tensor) -> Tensor:
+    """The sum before the norms: two channels are known, and a norm is affine."""
+    low, high = (output[..., [c]] for c in REFERENCES)
+    first, second = REFERENCE_VALUES
+    return first + (output - low) * (second - first) / (high - low)
+
+
+def _amount(share: float, asked: float) -> str:
+    if abs(share - asked) < MARGIN:
+        return "as asked"
+    if share < 0.02:
+        return "none"
+    return "too little" if share < asked else "too much"
+
+
+@protocol("encoder_copies")
+def observe_encoder_copies(cls: Any, case: Case, device: torch.device) -> Observation:
+    """Build an encoder; record what its parameters hold, and whose memory they use.
+
+    The arguments of the case: `init` and `init_kwargs`, with the layer first.
+    """
+    seen: Observation = {}
+    guarded(seen, lambda: _observe_copies(cls, case, device, seen))
+    return seen
+
+
+def _observe_copies(
+    cls: Any, case: Case, device: torch.device, seen: Observation
+) -> None:
+    live = case.build(device)
+    layer = live["init"][0]
+    before = {n: p.detach().clone() for n, p in layer.named_parameters()}
+    module = cls(*live["init"], **live.get("init_kwargs", {}))
+    is_module = isinstance(module, nn.Module)
+    seen["kind:module"] = "module" if is_module else type(module).__name__
+    if not is_module:
+        return
+    own = dict(module.named_parameters())
+    seen["parameters"] = {name: list(p.shape) for name, p in sorted(own.items())}
+    memory = {p.data_ptr() for p in layer.parameters()}
+    seen["shares memory with the argument"] = any(
+        p.data_ptr() in memory for p in own.values()
+    )
+    for name, parameter in own.items():
+        if name.startswith("layers."):
+            record(seen, f"initial {name}", parameter, device)
+    for name, parameter in layer.named_parameters():
+        seen[f"unchanged:layer.{name}"] = torch.equal(parameter.detach(), before[name])
+
+
+@view("encoder_copies")
+def view_encoder_copies(observation: Observation, case: Case) -> Observation:
+    """Whether each layer starts as a copy of the argument."""
+    layer = case.build("cpu")["init"][0]
+    shown = {k: v for k, v in observation.items() if not _is_initial(k)}
+    names = {k.split(".")[1] for k in observation if k.startswith("initial layers.")}
+    for number in sorted(names):
+        shown[f"layers.{number} starts as a copy"] = all(
+            _equal(observation.get(f"initial layers.{number}.{name}"), parameter)
+            for name, parameter in layer.named_parameters()
+        )
+    return shown
+
+
+def _is_initial(item: str) -> bool:
+    return item.partition(":")[2].startswith("initial ") or item.startswith("initial ")
+
+
+def _equal(left: Any, right: Tensor) -> bool:
+    return (
+        isinstance(left, Tensor)
+        and left.shape == right.shape
+        and bool(torch.equal(left.double(), right.detach().double()))
+    )
+
+
+@view("encoder")
+def view_encoder(observation: Observation, case: Case) -> Observation:
+    """An encoder's observation without the norm's: it may be the argument or a copy."""
+    return {k: v for k, v in observation.items() if not _of_the_norm(k)}
+
+
+def _of_the_norm(item: str) -> bool:
+    return item.startswith(("unchanged:init[2]", "unchanged:init_kwargs"))
