@@ -200,6 +200,7 @@ figure = figures.attention_maps(
     title="Ten times larger scores: every slope is gone",
     signed=True,
     label="slope",
+    axis_names=("weight that moves", "score that is nudged"),
 )
 figures.show(
     figure,
@@ -415,42 +416,61 @@ def score_gradient(
 check(score_gradient)
 
 # %% [markdown]
-# With the softmax's Jacobian in the middle, a saturated row means a vanished gradient. Let
-# `autograd` measure it: how long is the gradient that reaches a query of width $d_k$?
+# With the softmax's Jacobian in the middle, a one-hot row should mean no gradient. Let
+# `autograd` measure how long the gradient is that reaches each of 1000 random queries.
+#
+# **Predict**: as $d_k$ grows, does the *mean* length shrink when nothing is scaled?
 
 # %%
-def gradient_length(width: int, divisor: float) -> float:
-    """Mean length of the gradient that 200 random queries receive."""
+def gradient_lengths(width: int, divisor: float) -> Tensor:
+    """Length of the gradient that each of 1000 random queries receives, (1000,)."""
     stream = torch.Generator().manual_seed(width)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=stream, dtype=torch.float64).to(device)
 
-    queries, keys, values = normal(200, width), normal(64, width), normal(64, 8)
+    queries, keys, values = normal(1000, width), normal(64, width), normal(64, 8)
     queries.requires_grad_()
     output = torch.softmax(queries @ keys.T / divisor, dim=-1) @ values
-    gradient = torch.autograd.grad((output * normal(200, 8)).sum(), queries)[0]
-    return gradient.norm(dim=-1).mean().item()
+    gradient = torch.autograd.grad((output * normal(1000, 8)).sum(), queries)[0]
+    return gradient.norm(dim=-1)
 
 
-lengths = {
-    name: [gradient_length(width, divisors[name](width)) for width in widths]
-    for name in ("unscaled", "divided by √d_k")
-}
-print("unscaled, widest over narrowest below 0.2:", lengths["unscaled"][-1] < 0.2 * lengths["unscaled"][0])
+for width in (4, 1024):
+    for name in ("unscaled", "divided by √d_k"):
+        lengths = gradient_lengths(width, divisors[name](width))
+        print(f"d_k = {width:4d}, {name:16s} mean {lengths.mean().item():.2f}, "
+              f"median {lengths.median().item():.2f}")
+
+# %% [markdown]
+# A surprise: unscaled, the mean *grows*. Look at the median. A few queries, caught between
+# two keys, get a huge push; more than half get next to nothing. That is worse than a small
+# gradient, which a larger learning rate would mend.
+#
+# Call a query deaf if its gradient is below a tenth of what is usual with the root, and
+# count the deaf:
 
 # %%
+usual = gradient_lengths(64, math.sqrt(64)).median()
+deaf = {
+    name: [
+        (gradient_lengths(width, divisors[name](width)) < usual / 10).double().mean().item()
+        for width in widths
+    ]
+    for name in ("unscaled", "divided by √d_k")
+}
 figure = figures.curves(
-    {name: (widths, values) for name, values in lengths.items()},
+    {name: (widths, shares) for name, shares in deaf.items()},
     xlabel="width of queries and keys, d_k",
-    ylabel="mean length of a query's gradient",
-    title="Scaled, queries hear as much at width 1024 as at width 4",
+    ylabel="share of deaf queries",
+    title="Unscaled, at width 1024 every second query hears almost nothing",
     logx=True,
+    percent=True,
 )
 figures.show(
     figure,
-    alt="Two lines of gradient length against d_k. Unscaled varies and ends near zero; "
-    "scaled stays nearly level.",
+    alt="Two lines of the share of queries with almost no gradient against d_k. Unscaled "
+    "rises from 0 to more than half; with the root it stays at 0.",
 )
 
 # %% [markdown]

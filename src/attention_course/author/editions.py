@@ -90,7 +90,6 @@ def normalised(notebook: NotebookNode) -> NotebookNode:
 
 
 def dump(notebook: NotebookNode) -> bytes:
-    """The notebook as the bytes that are committed."""
+    """The notebook as the bytes that are committed: those that nbgrader writes."""
     nbformat.validate(notebook)
-    text = json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True)
-    return (text + "\n").encode()
+    return (nbformat.writes(notebook) + "\n").encode()

@@ -16,7 +16,9 @@ import torch
 from attention_course.author.chapter import read_chapter
 from attention_course.author.exercise import load_exercises
 from attention_course.author.keys import PUBLIC_SEED, make_key
-from attention_course.learn.runner import read_seen, write_plan
+from attention_course.learn.answer_key import ExerciseKey, Observation
+from attention_course.learn.report import as_data
+from attention_course.learn.runner import died, read_seen, write_plan
 from attention_course.learn.verdict import Verdict, judge
 
 IMPORT_SECONDS = 30.0
@@ -89,8 +91,10 @@ def _check(
     names = _names(answers, import_seconds, runner, work)
     given = [name for name in wanted if name in names]
     if not given or (exercise and exercise not in given):
-        missing = exercise or "none of " + ", ".join(wanted)
-        raise UnusableAnswers(f"{answers} does not define {missing}")
+        problem = f"does not define {exercise}"
+        if exercise is None:
+            problem = f"defines none of {', '.join(wanted)}"
+        raise UnusableAnswers(f"{answers} {problem}")
     write_plan(
         work / "plan.safetensors", {n: key.exercises[n].cases for n in given}
     )
@@ -99,7 +103,10 @@ def _check(
     runner.stdin.flush()
     seconds = sum(20 + sum(c.seconds for c in key.exercises[n].cases) for n in given)
     _wait(lambda: (work / "done").exists(), seconds, runner)
-    return [judge(key.exercises[name], _seen(work, name)) for name in wanted]
+    return [
+        judge(key.exercises[name], _seen(work, key.exercises[name], name in given))
+        for name in wanted
+    ]
 
 
 def _names(
@@ -136,9 +143,11 @@ def _wait(
     return True
 
 
-def _seen(work: Path, name: str) -> Mapping[str, Any]:
-    path = work / f"seen-{name}.safetensors"
-    return read_seen(path) if path.exists() else {}
+def _seen(work: Path, key: ExerciseKey, is_given: bool) -> Mapping[str, Observation]:
+    if not is_given:  # as if it were there and not written yet
+        return died(key.cases, "NotImplementedError")
+    path = work / f"seen-{key.name}.safetensors"
+    return read_seen(path) if path.exists() else died(key.cases)
 
 
 def as_json(chapter: str, seed: int, verdicts: list[Verdict]) -> dict[str, Any]:
@@ -146,22 +155,5 @@ def as_json(chapter: str, seed: int, verdicts: list[Verdict]) -> dict[str, Any]:
     return {
         "chapter": chapter,
         "seed": seed,
-        "exercises": [
-            {
-                "name": verdict.exercise,
-                "points": verdict.points,
-                "earned": verdict.earned,
-                "aspects": [
-                    {
-                        "name": aspect.name,
-                        "points": aspect.points,
-                        "earned": aspect.earned,
-                        "mistake": aspect.mistake,
-                        "message": aspect.message,
-                    }
-                    for aspect in verdict.aspects
-                ],
-            }
-            for verdict in verdicts
-        ],
+        "exercises": [as_data(verdict) for verdict in verdicts],
     }

@@ -90,6 +90,11 @@ def _raised(observed: Observation, phase: str, case: Case) -> str:
             f"Your code did not return within {case.seconds:g} s{_where(case)}. Look for "
             "a loop that never ends."
         )
+    if name == "ProcessDied":
+        return (
+            "Your code ended the process that ran it: by `exit`, or by a crash such as "
+            "too deep a recursion in compiled code or too much memory."
+        )
     if name == "OutputTooLarge":
         return f"Your code returned far too much: {observed['raised_message']}."
     if name == "NotImplementedError" and not observed.get(f"{phase}raised_message"):

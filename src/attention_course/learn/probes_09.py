@@ -48,12 +48,12 @@ class MultiHeadAttention(nn.Module):
             sizes = (query.shape[0], self.num_heads, query.shape[1], key.shape[1])
             attn_mask = ~attn_mask.expand(sizes).flatten(0, 1)
         given = (self.q_proj(query), self.k_proj(key), self.v_proj(value))
-        straight_through = torch.eye(self.d_model, dtype=query.dtype, device=query.device)
+        unchanged = torch.eye(self.d_model, dtype=query.dtype, device=query.device)
         output, weights = F.multi_head_attention_forward(
             *(projected.transpose(0, 1) for projected in given),
             embed_dim_to_check=self.d_model,
             num_heads=self.num_heads,
-            in_proj_weight=straight_through.repeat(3, 1),  # they are projected already
+            in_proj_weight=unchanged.repeat(3, 1),  # they are projected already
             in_proj_bias=None,
             bias_k=None,
             bias_v=None,
@@ -69,7 +69,7 @@ class MultiHeadAttention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """An encoder layer, `norm_first` or not, with "relu" or "gelu" between its linears."""
+    """An encoder layer, `norm_first` or not; `activation` is "relu" or "gelu"."""
 
     def __init__(
         self,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import re
 import textwrap
+from typing import Any
 
 from attention_course.learn.verdict import AspectVerdict, Verdict
 
@@ -20,6 +22,20 @@ COLOURS = {
     "wrong": "--jp-error-color1, #b3261e",
     "blank": "--jp-border-color1, #757575",
 }
+
+
+VERDICT_TYPE = "application/vnd.attention-course.verdict+json"
+"""The media type under which a notebook keeps a verdict as data."""
+
+
+def as_data(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as JSON: name, points, earned, and the aspects with their messages."""
+    return {
+        "name": verdict.exercise,
+        "points": verdict.points,
+        "earned": verdict.earned,
+        "aspects": [dataclasses.asdict(aspect) for aspect in verdict.aspects],
+    }
 
 
 def number(points: float) -> str:
@@ -62,7 +78,15 @@ class VerdictDisplay:
 
     __repr__ = __str__
 
-    def _repr_html_(self) -> str:
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {
+            "text/plain": str(self),
+            "text/html": self.html(),
+            VERDICT_TYPE: as_data(self.verdict),
+        }
+
+    def html(self) -> str:
+        """The verdict in JupyterLab's own colours, light or dark."""
         verdict = self.verdict
         colour = COLOURS[verdict.status]
         parts = [

@@ -9,14 +9,13 @@ put `plan.safetensors` there and sent a line on standard input, one
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -105,16 +104,13 @@ def main(answers: str, folder: str) -> int:
     torch.set_grad_enabled(True)
     for name, cases in read_plan(work / "plan.safetensors").items():
         target = work / f"seen-{name}.safetensors"
-        with _own_process(seconds=10 + sum(c.seconds for c in cases)) as is_child:
-            if is_child:
-                write_seen(target, observe(getattr(module, name), cases))
+        answer = getattr(module, name)
+        end = _in_own_process(
+            lambda a=answer, c=cases, t=target: write_seen(t, observe(a, c)),
+            seconds=10 + sum(c.seconds for c in cases),
+        )
         if not target.exists():
-            died = {
-                "raised": "ProcessDied",
-                "raised_classes": [],
-                "raised_message": "the answer ended its own process",
-            }
-            write_seen(target, {case.name: died for case in cases})
+            write_seen(target, died(cases, end))
     (work / "done").touch()
     return 0
 
@@ -147,19 +143,26 @@ def _line_of(error: BaseException, path: Path) -> str:
     return f" (line {line})" if line else ""
 
 
-@contextlib.contextmanager
-def _own_process(seconds: float) -> Iterator[bool]:
-    """Yield True in a forked child, False in the parent once the child is gone.
+def died(cases: Iterable[Case], reason: str = "ProcessDied") -> dict[str, Observation]:
+    """The observations of an answer whose process ended before it could report."""
+    return {
+        case.name: {"raised": reason, "raised_classes": [], "raised_message": ""}
+        for case in cases
+    }
 
-    Where there is no fork, the body runs in this process.
+
+def _in_own_process(action: Callable[[], None], seconds: float) -> str:
+    """Run `action` in a fork; says "TookTooLong" if it had to be killed.
+
+    Where there is no fork, it runs in this process.
     """
     if not hasattr(os, "fork"):
-        yield True
-        return
+        action()
+        return "ProcessDied"
     child = os.fork()
     if child == 0:
         try:
-            yield True
+            action()
         finally:
             os._exit(0)
     deadline = time.monotonic() + seconds
@@ -167,9 +170,9 @@ def _own_process(seconds: float) -> Iterator[bool]:
         if time.monotonic() > deadline:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            break
+            return "TookTooLong"
         time.sleep(0.005)
-    yield False
+    return "ProcessDied"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Generated scenes in which one and the same patch means different things.
 
-A ball lies in the centre of a lawn. Two players throw their arms up: they play for
-the ball. If they wear the same shirt they are team-mates and the ball is a *pass*; if
-the shirts differ they are opponents and the ball is a *tackle*. Two more players,
-arms down, only watch. Players, trees, cones and flowers stand at random places.
+A ball lies in the centre of a lawn. One player kicks; one, arms up in white gloves,
+keeps the goal. If the two wear the same shirt, the ball is a *back pass*; if their
+shirts differ, the same ball is a *shot*. Six more players only watch. Players, trees,
+cones and flowers stand at random places.
 
 The ball's patch is the same in every scene, so what the ball *is* can only be read
 from its context, and from the right part of it. Torralba (2003) measured how much of
@@ -13,15 +13,15 @@ review the evidence from human vision.
 Why no short cut works, by construction and not by luck:
 
 - **The centre patch** is one fixed tile: its pixels are equal bit for bit.
-- **Any one patch**: a player is a pose (arms up, arms down) with a shirt (hoops,
-  stripes), and each of the four combinations is equally frequent under both labels.
-- **The mean of all patches**: every scene holds two raised and two lowered pairs of
-  arms, two hooped and two striped shirts, and always the same other tiles. Pose and
-  shirt paint different pixels, so the sum over patches does not know *whose* arms go
-  with *which* shirt, and that is the label. The mean patch is the same in all scenes,
-  bit for bit; so is the mean of any linear patch embedding, up to rounding.
-- **A window around the centre** helps only when two of the four players happen to
-  stand in it, which is rare on a large lawn.
+- **Any one patch**: hoops and stripes are equally frequent on the kicker, and on the
+  keeper, under both labels. Only the two together tell: the label is their XNOR.
+- **The mean of all patches**: every scene holds the same tiles, except that the shirts
+  change backs: always four hooped and four striped ones. All poses show the shirt on
+  the same pixels, so the sum over patches does not know *who* wears which shirt, and
+  that is the label. The mean patch is the same in all scenes, bit for bit; so is the
+  mean of any linear patch embedding, up to rounding.
+- **A window around the centre** sees both markers in one scene of forty (3×3 patches
+  on a 7×7 lawn: 8 · 7 / (48 · 47)); fewer shirts than all eight say little.
 
 The shirts differ in the direction of their bands as well as in colour, so the scenes
 can be read without colour vision and in grey print.
@@ -57,6 +57,8 @@ _COLOURS = {
     "t": (44, 104, 56),  # leaves
     "l": (72, 136, 72),  # leaves in the light
     "n": (104, 72, 44),  # wood
+    "d": (222, 190, 128),  # sand
+    "g": (196, 206, 200),  # net
     "y": (250, 216, 60),  # flower
 }
 
@@ -73,24 +75,24 @@ kwwwwwwk
 
 # In a pose, # marks the shirt's pixels.
 _KICKS = """
-...hh...
-...ss..s
-s.####s.
-.s####..
-..####..
-..####kk
-..k...k.
-.k......
+dddhhdds
+dddssdsd
+ds####sd
+sd####dd
+sd####dd
+dd####kk
+ddkddkkk
+dkkddddd
 """
 _KEEPS = """
-s..hh..s
-s..ss..s
-.s####s.
-..####..
-..####..
-..####..
-..k..k..
-.k....k.
+wwwwwwww
+wsghhgsw
+ws####sw
+wg####gw
+wg####gw
+wg####gw
+wgkggkgw
+wkggggkw
 """
 _WATCHES = """
 ...hh...
@@ -161,10 +163,9 @@ class Scenes:
     images:
         (B, 3, H, W) float32 in 0..1, H = W = grid · patch pixels.
     labels:
-        (B,) int64, indices into ``label_names``: 0 tackle, 1 pass.
+        (B,) int64, indices into ``label_names``: 0 shot, 1 back pass.
     marker_patches:
-        (B, 2) int64, the row-major patch indices of the two players with raised arms,
-        in no particular order.
+        (B, 2) int64, the row-major patch indices of the kicker and of the keeper.
     patch:
         Side of a patch in pixels.
     grid:
@@ -202,7 +203,7 @@ def _paint(drawing: str, shirt: str = "") -> Tensor:
 def _tiles() -> Tensor:
     """All tiles, (number of tiles, 3, patch, patch), in the order used below.
 
-    0 to 3: players, number 2 · pose + shirt; 4: ball; 5: lawn; 6 and up: decoration.
+    0 to 5: players, number 2 · pose + shirt; 6: ball; 7: lawn; 8 and up: decoration.
     """
     players = [_paint(pose, shirt) for pose in _POSES for shirt in _SHIRTS]
     others = [_BALL, _LAWN, *(drawing for drawing, _ in _DECORATION)]

@@ -227,7 +227,12 @@ def _explains(
     viewed: Mapping[str, Observation],
     failures: list[Failure],
 ) -> bool:
-    return bool(failures) and all(
+    """Whether every failure is the mistake's, and at least one shows a result of it."""
+    shown = any(
+        "raised" in viewed[f.case.name] or f.item in viewed[f.case.name]
+        for f in failures
+    )
+    return shown and all(
         f.case.name in mistake.differs
         and matches(f.item, mistake.differs[f.case.name], viewed[f.case.name], f.case)
         for f in failures

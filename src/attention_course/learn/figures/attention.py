@@ -91,6 +91,7 @@ def attention_maps(
     signed: bool = False,
     maximum: Maximum = None,
     label: str | None = None,
+    axis_names: tuple[str, str] = ("query", "key"),
 ) -> "Figure":
     """Draw several attention maps side by side, on one colour scale.
 
@@ -104,6 +105,7 @@ def attention_maps(
         signed: raw scores instead of weights.
         maximum: the end of the colour scale, as in ``attention_map``.
         label: of the colour scale.
+        axis_names: of the rows and of the columns.
 
     Raises:
         ValueError: there is no panel, or one that ``attention_map`` would refuse.
@@ -140,8 +142,8 @@ def attention_maps(
             outer = place % columns == 0, place + columns >= number
             _name_axes(axes, matrix.shape, query_labels, key_labels, cell, outer)
             axes.set_title(name)
-            axes.set_ylabel("query" if outer[0] else "")
-            axes.set_xlabel("key" if outer[1] else "")
+            axes.set_ylabel(axis_names[0] if outer[0] else "")
+            axes.set_xlabel(axis_names[1] if outer[1] else "")
             if place == min(columns, number) - 1:
                 shown = side * matrix.shape[1] / max(matrix.shape)
                 colour_bar(axes, image, label or _scale_name(signed), shown)

@@ -113,13 +113,7 @@ def figure_data(figure: "Figure") -> list[dict[str, Any]]:
             "ylabel": axes.get_ylabel(),
         }
         | _names(axes)
-        | {
-            kind: [
-                _plain(item if kind in ("arrows", "rectangles") else dict(item))
-                for item in items
-            ]
-            for kind, items in _drawn(axes).items()
-        }
+        | {kind: _plain(items) for kind, items in _drawn(axes).items()}
         for axes in _all_axes(figure)
     ]
 
@@ -291,12 +285,10 @@ def _refuse_unlabelled(figure: "Figure") -> None:
             ("y", axes.yaxis, axes.get_shared_y_axes(), figure.get_supylabel()),
         )
         for name, axis, group, common in shared:
-            siblings = [s for s in group.get_siblings(axes) if s in figure.axes] + [
-                axes
-            ]
-            labels = [
-                getattr(sibling, f"get_{name}label")() for sibling in siblings
-            ] + [common]
+            labels = [common, getattr(axes, f"get_{name}label")()]
+            for sibling in group.get_siblings(axes):
+                if sibling in figure.axes:
+                    labels.append(getattr(sibling, f"get_{name}label")())
             if not any(label.strip() for label in labels) and not _written_names(axis):
                 where = _axes_title(axes) or f"axes {number}"
                 raise ValueError(
