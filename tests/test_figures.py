@@ -429,7 +429,7 @@ def test_attention_maps_refuse():
 def test_attention_on_image_puts_weights_and_query_in_their_patches():
     scene = torch.rand(3, 4, 6, generator=torch.Generator().manual_seed(0))
     weights = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.0, 0.0])
-    figure = figures.attention_on_image(scene, {"a": weights}, 2, 4, "On it")
+    figure = figures.attention_on_image(scene, {"a": weights}, 2, 5, "On it")
     picture, heat = figures.figure_data(figure)
     drawn = np.array(picture["images"][0]["values"])
     assert drawn == pytest.approx(scene.permute(1, 2, 0).numpy(), abs=1e-5)
@@ -438,8 +438,8 @@ def test_attention_on_image_puts_weights_and_query_in_their_patches():
         "values": [[0.1, 0.2, 0.3], [0.4, 0.0, 0.0]],
     }
     assert figure.axes[1].images[0].get_clim() == pytest.approx((0, 0.4))
-    assert heat["rectangles"][-1] == [1.5, 1.5, 2, 2]
-    assert picture["rectangles"][-1] == [1.5, 1.5, 2, 2]
+    assert heat["rectangles"][-1] == [3.5, 1.5, 2, 2]
+    assert picture["rectangles"][-1] == [3.5, 1.5, 2, 2]
 
 
 def test_attention_on_image_accepts_a_query_for_each_map():

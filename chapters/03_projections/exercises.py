@@ -545,6 +545,18 @@ def first_item_scores(query: Tensor, key: Tensor) -> Tensor:
     return query[0] @ key[0].T
 
 
+@attention_scores.mistake("""You match the queries with themselves. A query meets the
+keys: the second factor is `key`.""")
+def queries_with_queries(query: Tensor, key: Tensor) -> Tensor:
+    return query @ query.mT
+
+
+@attention_scores.mistake("""You match the keys with themselves. The queries ask: the
+first factor is `query`.""")
+def keys_with_keys(query: Tensor, key: Tensor) -> Tensor:
+    return key @ key.mT
+
+
 @attention_scores.mistake("""You normalise the vectors to length 1 (cosine similarity).
 The score is the plain dot product: long vectors count for more.""")
 def cosine(query: Tensor, key: Tensor) -> Tensor:
@@ -887,6 +899,26 @@ def cross_keys_detached(x: Tensor, context: Tensor, w_q: Tensor, w_k: Tensor) ->
     return cross_reference(x, context.detach(), w_q, w_k.detach())
 
 
+@cross_scores.mistake("""The queries are cut off from the graph: no gradient reaches x
+and w_q.""")
+def cross_queries_detached(
+    x: Tensor, context: Tensor, w_q: Tensor, w_k: Tensor
+) -> Tensor:
+    return cross_reference(x.detach(), context, w_q.detach(), w_k)
+
+
+@cross_scores.mistake("""w_q is cut off from the graph (`detach` or `.data`): no
+gradient reaches it, so the model could never learn what to ask.""")
+def cross_w_q_detached(x: Tensor, context: Tensor, w_q: Tensor, w_k: Tensor) -> Tensor:
+    return cross_reference(x, context, w_q.detach(), w_k)
+
+
+@cross_scores.mistake("""w_k is cut off from the graph (`detach` or `.data`): no
+gradient reaches it, so the model could never learn what to answer to.""")
+def cross_w_k_detached(x: Tensor, context: Tensor, w_q: Tensor, w_k: Tensor) -> Tensor:
+    return cross_reference(x, context, w_q, w_k.detach())
+
+
 @cross_scores.mistake("""Your scores are cut off from the graph (`detach`, `.data`,
 `no_grad` or numpy): no gradient reaches any input.""")
 def cross_detached(x: Tensor, context: Tensor, w_q: Tensor, w_k: Tensor) -> Tensor:
@@ -1006,6 +1038,12 @@ def circuit_transposed(w_q: Tensor, w_k: Tensor) -> Tensor:
 tokens, so it is (d_model, d_model): transpose the other one.""")
 def inner_product(w_q: Tensor, w_k: Tensor) -> Tensor:
     return w_q.T @ w_k
+
+
+@qk_circuit.mistake("""You compute w_kᵀ w_q, a (d_k, d_k) matrix. M stands between two
+tokens, so it is (d_model, d_model): w_q on the left, and w_k transposed.""")
+def inner_product_reversed(w_q: Tensor, w_k: Tensor) -> Tensor:
+    return w_k.T @ w_q
 
 
 @qk_circuit.mistake("""You multiply w_q and w_k without a transpose. The scores are (x

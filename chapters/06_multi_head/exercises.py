@@ -147,22 +147,23 @@ def interleaved_split(x: Tensor, num_heads: int) -> Tensor:
 
 
 @split_heads.mistake("""You cut the token axis: `view(B, H, N, d)` fills the heads in
-memory order, so one head gets whole tokens and not a part of every token. View as
-(B, N, H, d) first, then swap the two middle axes.""")
+memory order, so one head gets whole tokens and not a part of every token. View as (B,
+N, H, d) first, then swap the two middle axes.""")
 def view_without_transpose(x: Tensor, num_heads: int) -> Tensor:
     refuse_remainder(x.shape[-1], num_heads)
     return viewed_split(x, num_heads)
 
 
 @split_heads.mistake("""You deal out the channels like cards: head 0 gets channels 0, H,
-2H, … A head owns neighbouring channels, so the last axis is cut into (H, d), not (d, H).""")
+2H, … A head owns neighbouring channels, so the last axis is cut into (H, d), not (d,
+H).""")
 def interleaved_channels(x: Tensor, num_heads: int) -> Tensor:
     refuse_remainder(x.shape[-1], num_heads)
     return interleaved_split(x, num_heads)
 
 
-@split_heads.mistake("""Your result is (B, N, H, d): the cut is right, the order of the axes
-is not. Heads come before tokens, so that `@` works on tokens and channels.""")
+@split_heads.mistake("""Your result is (B, N, H, d): the cut is right, the order of the
+axes is not. Heads come before tokens, so that `@` works on tokens and channels.""")
 def tokens_before_heads(x: Tensor, num_heads: int) -> Tensor:
     return split_heads_reference(x, num_heads).transpose(1, 2)
 
@@ -173,8 +174,8 @@ def heads_before_batch(x: Tensor, num_heads: int) -> Tensor:
     return split_heads_reference(x, num_heads).transpose(0, 1)
 
 
-@split_heads.mistake("""Your last two axes are swapped: each head is (N, head_dim), one row
-for each token.""")
+@split_heads.mistake("""Your last two axes are swapped: each head is (N, head_dim), one
+row for each token.""")
 def channels_before_tokens(x: Tensor, num_heads: int) -> Tensor:
     return split_heads_reference(x, num_heads).mT
 
@@ -186,21 +187,23 @@ def num_heads_as_width(x: Tensor, num_heads: int) -> Tensor:
     return split(x, x.shape[-1] // num_heads)
 
 
-@split_heads.mistake("""You hand all channels to every head. The heads share the channels:
-each gets d_model / num_heads of them.""")
+@split_heads.mistake("""You hand all channels to every head. The heads share the
+channels: each gets d_model / num_heads of them.""")
 def every_head_gets_all(x: Tensor, num_heads: int) -> Tensor:
     refuse_remainder(x.shape[-1], num_heads)
     return x[:, None].expand(-1, num_heads, -1, -1)
 
 
-@split_heads.mistake("""Every head gets the first head's channels. Head h owns the channels
-from h * head_dim on.""")
+@split_heads.mistake("""Every head gets the first head's channels. Head h owns the
+channels from h * head_dim on.""")
 def first_head_repeated(x: Tensor, num_heads: int) -> Tensor:
     heads = split_heads_reference(x, num_heads)
     return heads[:, :1].expand_as(heads)
 
 
-@split_heads.mistake("""Your heads come in reverse order: head 0 owns the first channels.""")
+@split_heads.mistake(
+    """Your heads come in reverse order: head 0 owns the first channels."""
+)
 def heads_reversed(x: Tensor, num_heads: int) -> Tensor:
     return split_heads_reference(x, num_heads).flip(1)
 
@@ -218,7 +221,8 @@ def always_two_heads(x: Tensor, num_heads: int) -> Tensor:
 
 
 @split_heads.mistake("""You leave a width that does not divide to torch, which raises a
-RuntimeError about shapes. Test it first and raise a ValueError that names both numbers.""")
+RuntimeError about shapes. Test it first and raise a ValueError that names both
+numbers.""")
 def no_divisibility_check(x: Tensor, num_heads: int) -> Tensor:
     return x.view(*x.shape[:2], num_heads, x.shape[2] // num_heads).transpose(1, 2)
 
@@ -230,35 +234,35 @@ def remainder_dropped(x: Tensor, num_heads: int) -> Tensor:
     return split(x[..., : width * num_heads], num_heads)
 
 
-@split_heads.mistake("""You use `assert`, which raises an AssertionError and is gone under
-`python -O`. Use `if …: raise ValueError(…)`.""")
+@split_heads.mistake("""You use `assert`, which raises an AssertionError and is gone
+under `python -O`. Use `if …: raise ValueError(…)`.""")
 def asserted(x: Tensor, num_heads: int) -> Tensor:
     if x.shape[-1] % num_heads:
         raise AssertionError("num_heads must divide d_model")
     return split(x, num_heads)
 
 
-@split_heads.mistake("""Your test asks whether num_heads divides the number of tokens. The
-channels are what is shared out: test the last axis.""")
+@split_heads.mistake("""Your test asks whether num_heads divides the number of tokens.
+The channels are what is shared out: test the last axis.""")
 def tokens_tested(x: Tensor, num_heads: int) -> Tensor:
     refuse_remainder(x.shape[1], num_heads)
     return no_divisibility_check(x, num_heads)
 
 
-@split_heads.mistake("""Your result is cut off from `x`: with `detach`, `.data` or numpy no
-gradient can flow back.""")
+@split_heads.mistake("""Your result is cut off from `x`: with `detach`, `.data` or numpy
+no gradient can flow back.""")
 def split_detached(x: Tensor, num_heads: int) -> Tensor:
     return split_heads_reference(x.detach(), num_heads)
 
 
-@split_heads.mistake("""Your result is float32 whatever `x` is. Cutting needs no new dtype:
-build no new tensor, or build it with `dtype=x.dtype`.""")
+@split_heads.mistake("""Your result is float32 whatever `x` is. Cutting needs no new
+dtype: build no new tensor, or build it with `dtype=x.dtype`.""")
 def split_as_float32(x: Tensor, num_heads: int) -> Tensor:
     return split_heads_reference(x.float(), num_heads)
 
 
-@split_heads.mistake("""You return a list of heads. Stack them along a new axis 1, so that
-all heads are computed in one product.""")
+@split_heads.mistake("""You return a list of heads. Stack them along a new axis 1, so
+that all heads are computed in one product.""")
 def list_of_heads(x: Tensor, num_heads: int) -> list[Tensor]:
     refuse_remainder(x.shape[-1], num_heads)
     return list(x.chunk(num_heads, dim=-1))
@@ -277,7 +281,9 @@ def _(draw: Draw) -> Iterator[Sample]:
     yield call("one item", draw.normal(1, 4, 3, 2))
     yield call("one token", draw.normal(3, 2, 1, 5))
     yield call("one head", draw.normal(2, 1, 3, 4), note="a single head")
-    yield call("one channel a head", draw.normal(2, 5, 3, 1), note="heads of one channel")
+    yield call(
+        "one channel a head", draw.normal(2, 5, 3, 1), note="heads of one channel"
+    )
     yield call(
         "as many heads as tokens",
         draw.normal(2, 3, 3, 4),
@@ -337,29 +343,29 @@ def interleaved_merge(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).flatten(2)
 
 
-@merge_heads.mistake("""You reshape without swapping the axes back: the numbers of several
-tokens land in one row. Bring tokens before heads first, `transpose(1, 2)`, then join the
-last two axes.""")
+@merge_heads.mistake("""You reshape without swapping the axes back: the numbers of
+several tokens land in one row. Bring tokens before heads first, `transpose(1, 2)`, then
+join the last two axes.""")
 def reshape_without_transpose(x: Tensor) -> Tensor:
     return viewed_merge(x)
 
 
-@merge_heads.mistake("""You interleave the heads: channel 0 of every head, then channel 1
-of every head. The heads stand side by side, each whole: join (H, d), not (d, H).""")
+@merge_heads.mistake("""You interleave the heads: channel 0 of every head, then channel
+1 of every head. The heads stand side by side, each whole: join (H, d), not (d, H).""")
 def heads_interleaved(x: Tensor) -> Tensor:
     return interleaved_merge(x)
 
 
-@merge_heads.mistake("""`transpose` only relabels the axes; the memory keeps its order, and
-`view` cannot join axes that do not lie side by side. Use `reshape`, or `contiguous()`
-first.""")
+@merge_heads.mistake("""`transpose` only relabels the axes; the memory keeps its order,
+and `view` cannot join axes that do not lie side by side. Use `reshape`, or
+`contiguous()` first.""")
 def view_after_transpose(x: Tensor) -> Tensor:
     batch, heads, tokens, head_dim = x.shape
     return x.transpose(1, 2).view(batch, tokens, heads * head_dim)
 
 
-@merge_heads.mistake("""You add the heads up. They are put side by side: the result is
-H * head_dim wide.""")
+@merge_heads.mistake("""You add the heads up. They are put side by side: the result is H
+* head_dim wide.""")
 def heads_summed(x: Tensor) -> Tensor:
     return x.sum(dim=1)
 
@@ -370,8 +376,8 @@ def heads_averaged(x: Tensor) -> Tensor:
     return x.mean(dim=1)
 
 
-@merge_heads.mistake("""You repeat the mean of the heads. Each head keeps its own channels:
-put them side by side.""")
+@merge_heads.mistake("""You repeat the mean of the heads. Each head keeps its own
+channels: put them side by side.""")
 def mean_repeated(x: Tensor) -> Tensor:
     return x.mean(dim=1).repeat(1, 1, x.shape[1])
 
@@ -393,8 +399,8 @@ def channels_first(x: Tensor) -> Tensor:
     return merge(x).mT
 
 
-@merge_heads.mistake("""Your result starts with the token axis. The batch stays in front:
-(B, N, d_model).""")
+@merge_heads.mistake("""Your result starts with the token axis. The batch stays in
+front: (B, N, d_model).""")
 def tokens_first(x: Tensor) -> Tensor:
     return merge(x).transpose(0, 1)
 
@@ -410,14 +416,14 @@ def merge_first_item_only(x: Tensor) -> Tensor:
     return merge(x[:1].expand_as(x))
 
 
-@merge_heads.mistake("""You swap the axes but do not join the last two: the result still has
-four of them.""")
+@merge_heads.mistake("""You swap the axes but do not join the last two: the result still
+has four of them.""")
 def not_joined(x: Tensor) -> Tensor:
     return x.transpose(1, 2)
 
 
-@merge_heads.mistake("""Your result is cut off from `x`: with `detach`, `.data` or numpy no
-gradient can flow back.""")
+@merge_heads.mistake("""Your result is cut off from `x`: with `detach`, `.data` or numpy
+no gradient can flow back.""")
 def merge_detached(x: Tensor) -> Tensor:
     return merge(x.detach())
 
@@ -951,9 +957,9 @@ def viewed_in_split(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, split=viewed_split)
 
 
-@multi_head_attention.mistake("""You merge with `reshape` alone, so one token's row is filled
-with several tokens' numbers. Swap heads and tokens back first, then join the last two
-axes.""")
+@multi_head_attention.mistake("""You merge with `reshape` alone, so one token's row is
+filled with several tokens' numbers. Swap heads and tokens back first, then join the
+last two axes.""")
 def reshaped_in_merge(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, merge=viewed_merge)
 
@@ -965,16 +971,14 @@ def reshaped_in_both(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, split=viewed_split, merge=viewed_merge)
 
 
-@multi_head_attention.mistake("""You deal the channels out to the heads like cards. A head
-owns neighbouring channels: cut the last axis into (H, d), not (d, H).""")
+@multi_head_attention.mistake("""You deal the channels out to the heads like cards. A
+head owns neighbouring channels: cut the last axis into (H, d), not (d, H).""")
 def channels_interleaved(*inputs: Any, **masks: Any) -> tuple:
-    return compose(
-        *inputs, **masks, split=interleaved_split, merge=interleaved_merge
-    )
+    return compose(*inputs, **masks, split=interleaved_split, merge=interleaved_merge)
 
 
-@multi_head_attention.mistake("""You compute one attention over the full width. Split q, k
-and v into heads first: each head has scores and a softmax of its own.""")
+@multi_head_attention.mistake("""You compute one attention over the full width. Split q,
+k and v into heads first: each head has scores and a softmax of its own.""")
 def never_split(*inputs: Any, **masks: Any) -> tuple:
     *tensors, num_heads = inputs[:8]
     output, weights = compose(*tensors, 1, *inputs[8:], **masks, weigh=ignoring)
@@ -998,8 +1002,8 @@ def divided_by_head_dim(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, scale=inputs[7] / inputs[0].shape[-1])
 
 
-@multi_head_attention.mistake("""You divide by the square root of the number of heads. What
-counts is how many terms a score sums: head_dim.""")
+@multi_head_attention.mistake("""You divide by the square root of the number of heads.
+What counts is how many terms a score sums: head_dim.""")
 def scaled_by_head_count(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, scale=inputs[7] ** -0.5)
 
@@ -1010,20 +1014,20 @@ def softmax_over_heads(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, weigh=softmax_over(1))
 
 
-@multi_head_attention.mistake("""Your softmax runs over the queries. Each query shares out
-its own attention, so it runs over the keys, dim=-1.""")
+@multi_head_attention.mistake("""Your softmax runs over the queries. Each query shares
+out its own attention, so it runs over the keys, dim=-1.""")
 def softmax_over_queries(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, weigh=softmax_over(2))
 
 
-@multi_head_attention.mistake("""Your softmax runs over the batch: the items compete with
-each other. Use dim=-1, the keys.""")
+@multi_head_attention.mistake("""Your softmax runs over the batch: the items compete
+with each other. Use dim=-1, the keys.""")
 def softmax_over_batch(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, weigh=softmax_over(0))
 
 
-@multi_head_attention.mistake("""You return the merged heads. The last step is missing: the
-product with w_o, which lets the heads' channels mix.""")
+@multi_head_attention.mistake("""You return the merged heads. The last step is missing:
+the product with w_o, which lets the heads' channels mix.""")
 def without_out_proj(*inputs: Any, **masks: Any) -> tuple:
     unmixed = torch.eye(inputs[6].shape[0], dtype=inputs[6].dtype)
     return compose(*inputs[:6], unmixed.to(inputs[6].device), *inputs[7:], **masks)
@@ -1036,34 +1040,36 @@ def out_proj_transposed(*inputs: Any, **masks: Any) -> tuple:
 
 
 @multi_head_attention.mistake("""You multiply with w_q, w_k and w_v as they are. In
-nn.Linear's layout a weight is (out, in): `query @ w_q.T`, or `F.linear(query, w_q)`.""")
+nn.Linear's layout a weight is (out, in): `query @ w_q.T`, or `F.linear(query,
+w_q)`.""")
 def projections_transposed(*inputs: Any, **masks: Any) -> tuple:
     turned = (w.mT for w in inputs[3:6])
     return compose(*inputs[:3], *turned, *inputs[6:], **masks)
 
 
 @multi_head_attention.mistake("""You multiply with all four weights as they are. In
-nn.Linear's layout a weight is (out, in): `query @ w_q.T`, or `F.linear(query, w_q)`.""")
+nn.Linear's layout a weight is (out, in): `query @ w_q.T`, or `F.linear(query,
+w_q)`.""")
 def all_weights_transposed(*inputs: Any, **masks: Any) -> tuple:
     turned = (w.mT for w in inputs[3:7])
     return compose(*inputs[:3], *turned, *inputs[7:], **masks)
 
 
-@multi_head_attention.mistake("""You use w_q for the keys. They have a projection of their
-own, w_k.""")
+@multi_head_attention.mistake("""You use w_q for the keys. They have a projection of
+their own, w_k.""")
 def keys_by_w_q(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs[:4], inputs[3], *inputs[5:], **masks)
 
 
-@multi_head_attention.mistake("""You do not project the values: the heads mix
-`value @ w_v.T`, not `value`.""")
+@multi_head_attention.mistake("""You do not project the values: the heads mix `value @
+w_v.T`, not `value`.""")
 def values_not_projected(*inputs: Any, **masks: Any) -> tuple:
     eye = torch.eye(inputs[5].shape[0], dtype=inputs[5].dtype, device=inputs[5].device)
     return compose(*inputs[:5], eye, *inputs[6:], **masks)
 
 
-@multi_head_attention.mistake("""You shape the keys and values with the number of queries.
-Nq and Nk may differ: read each tensor's own length, or write -1.""")
+@multi_head_attention.mistake("""You shape the keys and values with the number of
+queries. Nq and Nk may differ: read each tensor's own length, or write -1.""")
 def query_length_for_keys(*inputs: Any, **masks: Any) -> tuple:
     tokens = inputs[0].shape[1]
 
@@ -1074,14 +1080,14 @@ def query_length_for_keys(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, split=cut)
 
 
-@multi_head_attention.mistake("""The values are made from `key`. They are given separately:
-`value @ w_v.T`.""")
+@multi_head_attention.mistake("""The values are made from `key`. They are given
+separately: `value @ w_v.T`.""")
 def value_from_key(*inputs: Any, **masks: Any) -> tuple:
     return compose(inputs[0], inputs[1], inputs[1], *inputs[3:], **masks)
 
 
-@multi_head_attention.mistake("""The keys are made from `query`. They are given separately:
-`key @ w_k.T`.""")
+@multi_head_attention.mistake("""The keys are made from `query`. They are given
+separately: `key @ w_k.T`.""")
 def key_from_query(*inputs: Any, **masks: Any) -> tuple:
     return compose(inputs[0], inputs[0], *inputs[2:], **masks)
 
@@ -1092,27 +1098,27 @@ def self_attention_only(*inputs: Any, **masks: Any) -> tuple:
     return compose(inputs[0], inputs[0], inputs[0], *inputs[3:], **masks)
 
 
-@multi_head_attention.mistake("""You average the attention maps and return one. Every head
-keeps its own: (B, H, Nq, Nk).""")
+@multi_head_attention.mistake("""You average the attention maps and return one. Every
+head keeps its own: (B, H, Nq, Nk).""")
 def weights_averaged(*inputs: Any, **masks: Any) -> tuple:
     output, weights = compose(*inputs, **masks)
     return output, weights.mean(dim=1)
 
 
-@multi_head_attention.mistake("""You average the heads' outputs. What one head found alone
-is then thinned out: put the heads side by side.""")
+@multi_head_attention.mistake("""You average the heads' outputs. What one head found
+alone is then thinned out: put the heads side by side.""")
 def outputs_averaged(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, merge=mean_repeated)
 
 
-@multi_head_attention.mistake("""All your heads are copies of the first. Head h uses its own
-channels of q, k and v.""")
+@multi_head_attention.mistake("""All your heads are copies of the first. Head h uses its
+own channels of q, k and v.""")
 def one_head_tiled(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, change=first_head_for_all)
 
 
-@multi_head_attention.mistake("""All your heads look with the first head's weights. Head h
-computes scores from its own channels of q and k.""")
+@multi_head_attention.mistake("""All your heads look with the first head's weights. Head
+h computes scores from its own channels of q and k.""")
 def one_map_tiled(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, change=one_map_for_all)
 
@@ -1123,8 +1129,8 @@ def keys_of_first_item(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, change=first_item_for_all)
 
 
-@multi_head_attention.mistake("""Your mask is inverted. Here True means "may attend"; torch's
-nn.MultiheadAttention has it the other way round.""")
+@multi_head_attention.mistake("""Your mask is inverted. Here True means "may attend";
+torch's nn.MultiheadAttention has it the other way round.""")
 def mask_inverted(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, weigh=inverted)
 
@@ -1134,20 +1140,20 @@ def mask_ignored(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, weigh=ignoring)
 
 
-@multi_head_attention.mistake("""You use the first item's mask for the whole batch. A mask
-(B, 1, Nq, Nk) has one for each item.""")
+@multi_head_attention.mistake("""You use the first item's mask for the whole batch. A
+mask (B, 1, Nq, Nk) has one for each item.""")
 def mask_of_first_item(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, weigh=for_first_item)
 
 
-@multi_head_attention.mistake("""You use the first head's mask for all heads. A mask
-(B, H, Nq, Nk) has one for each head.""")
+@multi_head_attention.mistake("""You use the first head's mask for all heads. A mask (B,
+H, Nq, Nk) has one for each head.""")
 def mask_of_first_head(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, weigh=for_first_head)
 
 
-@multi_head_attention.mistake("""Your mask lies on the wrong axis: its rows are queries and
-its columns keys, as in the scores.""")
+@multi_head_attention.mistake("""Your mask lies on the wrong axis: its rows are queries
+and its columns keys, as in the scores.""")
 def mask_transposed(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, weigh=transposed_mask)
 
@@ -1158,72 +1164,73 @@ def mask_with_two_axes_added(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, weigh=with_batch_axis_added)
 
 
-@multi_head_attention.mistake("""You insert a head axis into the mask. (Nq, Nk) broadcasts by
-itself, and a mask with four axes has one already.""")
+@multi_head_attention.mistake("""You insert a head axis into the mask. (Nq, Nk)
+broadcasts by itself, and a mask with four axes has one already.""")
 def mask_with_head_axis_added(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, weigh=with_head_axis_added)
 
 
-@multi_head_attention.mistake("""You mask after the softmax: the forbidden keys have already
-taken their share, and the rest no longer sums to 1. Set their scores to -inf before it.""")
+@multi_head_attention.mistake("""You mask after the softmax: the forbidden keys have
+already taken their share, and the rest no longer sums to 1. Set their scores to -inf
+before it.""")
 def masked_after_softmax(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, weigh=after_softmax)
 
 
-@multi_head_attention.mistake("""You mask after the softmax and divide by what is left. When a
-forbidden score is far larger than the allowed ones, nothing is left to divide by: set
-the forbidden scores to -inf before the softmax.""")
+@multi_head_attention.mistake("""You mask after the softmax and divide by what is left.
+When a forbidden score is far larger than the allowed ones, nothing is left to divide
+by: set the forbidden scores to -inf before the softmax.""")
 def renormalised_after_softmax(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, weigh=renormalised)
 
 
-@multi_head_attention.mistake("""You multiply the scores by the mask. A score of 0 is not
-"forbidden", it gets its share like any other: use -inf.""")
+@multi_head_attention.mistake("""You multiply the scores by the mask. A score of 0 is
+not "forbidden", it gets its share like any other: use -inf.""")
 def scores_times_mask(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, weigh=multiplied)
 
 
-@multi_head_attention.mistake("""You add the boolean mask to the scores, which raises the
-allowed ones by 1. Set the forbidden ones to -inf.""")
+@multi_head_attention.mistake("""You add the boolean mask to the scores, which raises
+the allowed ones by 1. Set the forbidden ones to -inf.""")
 def mask_added(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, weigh=added_as_number)
 
 
-@multi_head_attention.mistake("""You subtract 1e9 from the forbidden scores. One that is larger
-still wins: fill with -inf, whatever the score was.""")
+@multi_head_attention.mistake("""You subtract 1e9 from the forbidden scores. One that is
+larger still wins: fill with -inf, whatever the score was.""")
 def forbidden_minus_1e9(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, weigh=minus_a_billion)
 
 
-@multi_head_attention.mistake("""A query that may attend to nothing gives NaN: softmax of a
-row that is all -inf is 0/0. Give such a row zero weights.""")
+@multi_head_attention.mistake("""A query that may attend to nothing gives NaN: softmax
+of a row that is all -inf is 0/0. Give such a row zero weights.""")
 def empty_row_nan(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, weigh=with_infinity)
 
 
-@multi_head_attention.mistake("""A query that may attend to nothing attends to everything: all
-its scores are the same large negative number, and softmax shares 1 among them. Give such
-a row zero weights.""")
+@multi_head_attention.mistake("""A query that may attend to nothing attends to
+everything: all its scores are the same large negative number, and softmax shares 1
+among them. Give such a row zero weights.""")
 def empty_row_uniform(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, weigh=uniform_when_empty)
 
 
-@multi_head_attention.mistake("""Your empty row is right going forward, but its gradient is NaN:
-`nan_to_num` mends the result after 0/0 has happened, and the softmax behind it still
-sends NaN back through the sum. Fill the scores with `masked_fill` or `torch.where`, which
-stop the gradient there.""")
+@multi_head_attention.mistake("""Your empty row is right going forward, but its gradient
+is NaN: `nan_to_num` mends the result after 0/0 has happened, and the softmax behind it
+still sends NaN back through the sum. Fill the scores with `masked_fill` or
+`torch.where`, which stop the gradient there.""")
 def empty_row_nan_gradient(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, weigh=patched_forward_only)
 
 
-@multi_head_attention.mistake("""You take `exp` of the scores as they are, which overflows
-for large ones. Use softmax, or subtract each row's maximum first.""")
+@multi_head_attention.mistake("""You take `exp` of the scores as they are, which
+overflows for large ones. Use softmax, or subtract each row's maximum first.""")
 def exp_overflows(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, weigh=overflowing)
 
 
-@multi_head_attention.mistake("""The weights are cut off from the graph (`detach`, `.data` or
-`no_grad`): no gradient reaches query, key, w_q and w_k.""")
+@multi_head_attention.mistake("""The weights are cut off from the graph (`detach`,
+`.data` or `no_grad`): no gradient reaches query, key, w_q and w_k.""")
 def weights_detached(*inputs: Any, **masks: Any) -> tuple:
     return compose(*inputs, **masks, detach=True)
 
@@ -1234,16 +1241,16 @@ def cast_to_float32(*inputs: Any, **masks: Any) -> tuple:
     return compose(*(t.float() for t in inputs[:7]), *inputs[7:], **masks)
 
 
-@multi_head_attention.mistake("""Your function changes `query` in place. Whoever called it
-still needs it: build a new tensor.""")
+@multi_head_attention.mistake("""Your function changes `query` in place. Whoever called
+it still needs it: build a new tensor.""")
 def query_in_place(*inputs: Any, **masks: Any) -> tuple:
     result = compose(*(t.clone() for t in inputs[:7]), *inputs[7:], **masks)
     inputs[0].mul_(0.5)
     return result
 
 
-@multi_head_attention.mistake("""You return (attn_weights, attn_output). The output comes
-first.""")
+@multi_head_attention.mistake("""You return (attn_weights, attn_output). The output
+comes first.""")
 def order_swapped(*inputs: Any, **masks: Any) -> tuple:
     output, weights = compose(*inputs, **masks)
     return weights, output
@@ -1255,8 +1262,8 @@ def output_only(*inputs: Any, **masks: Any) -> Tensor:
     return compose(*inputs, **masks)[0]
 
 
-@multi_head_attention.mistake("""You return the scaled scores where the weights belong: return
-what softmax gave.""")
+@multi_head_attention.mistake("""You return the scaled scores where the weights belong:
+return what softmax gave.""")
 def scores_for_weights(*inputs: Any, **masks: Any) -> tuple:
     output, weights = compose(*inputs, **masks)
     return output, compose(*inputs, weigh=lambda scores, mask: scores)[1] + 0 * weights
@@ -1542,7 +1549,9 @@ class MultiHeadAttentionReference(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         q, k, v = self.project(query, key, value)
         allowed = self.allowed(attn_mask, key_padding_mask)
-        merged, weights = attend_in_heads(q, k, v, self.num_heads, allowed, **self.parts)
+        merged, weights = attend_in_heads(
+            q, k, v, self.num_heads, allowed, **self.parts
+        )
         return self.out_proj(merged), weights
 
 
@@ -1582,21 +1591,19 @@ class WithDropoutAndBuffers(MultiHeadAttentionReference):
         super().__init__(d_model, num_heads)
         self.dropout = nn.Dropout(dropout)
         self.softmax = nn.Softmax(dim=-1)
-        self.register_buffer("root", torch.tensor((d_model // num_heads) ** 0.5))
+        self.register_buffer("head_dim", torch.tensor(d_model / num_heads))
 
     def forward(
         self, query, key, value, attn_mask=None, key_padding_mask=None
     ) -> tuple:
-        q, k, v = (
-            split(x, self.num_heads) for x in self.project(query, key, value)
-        )
+        q, k, v = (split(x, self.num_heads) for x in self.project(query, key, value))
         allowed = torch.ones_like(q @ k.mT, dtype=torch.bool)
         if attn_mask is not None:
             allowed = allowed & attn_mask
         if key_padding_mask is not None:
             allowed = allowed & ~key_padding_mask.view(len(key), 1, 1, -1)
         empty = ~allowed.any(dim=-1, keepdim=True)
-        scores = (q / self.root) @ k.mT
+        scores = (q / self.head_dim.sqrt()) @ k.mT
         scores = torch.where(allowed | empty, scores, scores.new_tensor(-INFINITY))
         weights = torch.where(empty, 0.0, self.softmax(scores))
         return self.out_proj(merge(self.dropout(weights) @ v)), weights
@@ -1650,14 +1657,14 @@ class ThroughOfficialFunction(MultiHeadAttentionReference):
 Base = MultiHeadAttentionReference
 
 
-@MultiHeadAttention.mistake("""You split with `view(B, H, N, d)`: that cuts the token axis.
-View as (B, N, H, d), then swap the two middle axes.""")
+@MultiHeadAttention.mistake("""You split with `view(B, H, N, d)`: that cuts the token
+axis. View as (B, N, H, d), then swap the two middle axes.""")
 class ViewedInSplit(Base):
     parts: ClassVar = {"split": viewed_split}
 
 
-@MultiHeadAttention.mistake("""You merge with `reshape` alone: swap heads and tokens back
-first, then join the last two axes.""")
+@MultiHeadAttention.mistake("""You merge with `reshape` alone: swap heads and tokens
+back first, then join the last two axes.""")
 class ReshapedInMerge(Base):
     parts: ClassVar = {"merge": viewed_merge}
 
@@ -1669,14 +1676,14 @@ class ReshapedInBoth(Base):
     parts: ClassVar = {"split": viewed_split, "merge": viewed_merge}
 
 
-@MultiHeadAttention.mistake("""You deal the channels out to the heads like cards. A head owns
-neighbouring channels: cut the last axis into (H, d), not (d, H).""")
+@MultiHeadAttention.mistake("""You deal the channels out to the heads like cards. A head
+owns neighbouring channels: cut the last axis into (H, d), not (d, H).""")
 class ChannelsInterleaved(Base):
     parts: ClassVar = {"split": interleaved_split, "merge": interleaved_merge}
 
 
-@MultiHeadAttention.mistake("""You divide by √d_model. A head's score is a sum over head_dim
-terms: divide by √head_dim.""")
+@MultiHeadAttention.mistake("""You divide by √d_model. A head's score is a sum over
+head_dim terms: divide by √head_dim.""")
 class ScaledByModelWidth(Base):
     def forward(self, query, *inputs: Any, **masks: Any) -> tuple:
         self.parts = {"scale": query.shape[-1] ** -0.5}
@@ -1696,20 +1703,20 @@ class DividedByHeadDim(Base):
         return super().forward(query, *inputs, **masks)
 
 
-@MultiHeadAttention.mistake("""Your softmax runs over the heads: they compete for each key.
-Every head has a softmax of its own, over the keys, dim=-1.""")
+@MultiHeadAttention.mistake("""Your softmax runs over the heads: they compete for each
+key. Every head has a softmax of its own, over the keys, dim=-1.""")
 class SoftmaxOverHeads(Base):
     parts: ClassVar = {"weigh": softmax_over(1)}
 
 
-@MultiHeadAttention.mistake("""Your softmax runs over the queries. It runs over the keys,
-dim=-1, so that each row sums to 1.""")
+@MultiHeadAttention.mistake("""Your softmax runs over the queries. It runs over the
+keys, dim=-1, so that each row sums to 1.""")
 class SoftmaxOverQueries(Base):
     parts: ClassVar = {"weigh": softmax_over(2)}
 
 
-@MultiHeadAttention.mistake("""Your forward does not use out_proj: the heads' channels never
-mix.""")
+@MultiHeadAttention.mistake("""Your forward does not use out_proj: the heads' channels
+never mix.""")
 class WithoutOutProj(Base):
     def forward(self, *inputs: Any, **masks: Any) -> tuple:
         out_proj, self._modules["out_proj"] = self.out_proj, nn.Identity()
@@ -1719,8 +1726,8 @@ class WithoutOutProj(Base):
             self._modules["out_proj"] = out_proj
 
 
-@MultiHeadAttention.mistake("""You multiply with the weights but do not add the biases. Call
-the layers, `self.q_proj(query)`, and both happen.""")
+@MultiHeadAttention.mistake("""You multiply with the weights but do not add the biases.
+Call the layers, `self.q_proj(query)`, and both happen.""")
 class BiasesNotAdded(Base):
     def forward(
         self, query, key, value, attn_mask=None, key_padding_mask=None
@@ -1738,8 +1745,8 @@ class BiasesNotAdded(Base):
         )
 
 
-@MultiHeadAttention.mistake("""Your layers have no biases. `nn.Linear(d_model, d_model)` has
-one unless you switch it off.""")
+@MultiHeadAttention.mistake("""Your layers have no biases. `nn.Linear(d_model, d_model)`
+has one unless you switch it off.""")
 class WithoutBiases(Base):
     def __init__(self, d_model: int, num_heads: int) -> None:
         super().__init__(d_model, num_heads)
@@ -1755,8 +1762,8 @@ class OutProjWithoutBias(Base):
         self.out_proj = nn.Linear(d_model, d_model, bias=False)
 
 
-@MultiHeadAttention.mistake("""Your projections are head_dim wide: they make one head. They
-are d_model wide and make all heads at once, head_dim channels for each.""")
+@MultiHeadAttention.mistake("""Your projections are head_dim wide: they make one head.
+They are d_model wide and make all heads at once, head_dim channels for each.""")
 class ProjectionsHeadWide(Base):
     def __init__(self, d_model: int, num_heads: int) -> None:
         super().__init__(d_model, num_heads)
@@ -1783,8 +1790,9 @@ class OutProjMisnamed(Base):
         del self.out_proj
 
 
-@MultiHeadAttention.mistake("""You wrap one of torch's modules: it has other parameter names,
-other masks and NaN for an empty row. Build the block from four nn.Linear layers.""")
+@MultiHeadAttention.mistake("""You wrap one of torch's modules: it has other parameter
+names, other masks and NaN for an empty row. Build the block from four nn.Linear
+layers.""")
 class WrapsOfficial(nn.Module):
     def __init__(self, d_model: int, num_heads: int) -> None:
         super().__init__()
@@ -1792,13 +1800,17 @@ class WrapsOfficial(nn.Module):
         self.attention = nn.MultiheadAttention(d_model, num_heads, batch_first=True)
 
 
-@MultiHeadAttention.mistake("""The values are made from `key`: use `self.v_proj(value)`.""")
+@MultiHeadAttention.mistake(
+    """The values are made from `key`: use `self.v_proj(value)`."""
+)
 class ValueFromKey(Base):
     def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple:
         return super().project(query, key, key)
 
 
-@MultiHeadAttention.mistake("""The keys are made from `query`: use `self.k_proj(key)`.""")
+@MultiHeadAttention.mistake(
+    """The keys are made from `query`: use `self.k_proj(key)`."""
+)
 class KeyFromQuery(Base):
     def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple:
         return super().project(query, query, value)
@@ -1817,8 +1829,8 @@ class KeysByQProj(Base):
         return self.q_proj(query), self.q_proj(key), self.v_proj(value)
 
 
-@MultiHeadAttention.mistake("""All your heads are copies of the first. Head h uses its own
-channels of q, k and v.""")
+@MultiHeadAttention.mistake("""All your heads are copies of the first. Head h uses its
+own channels of q, k and v.""")
 class OneHeadTiled(Base):
     parts: ClassVar = {"change": first_head_for_all}
 
@@ -1837,7 +1849,9 @@ class WeightsAveraged(Base):
         return output, weights.mean(dim=1)
 
 
-@MultiHeadAttention.mistake("""You average the heads' outputs. Put the heads side by side.""")
+@MultiHeadAttention.mistake(
+    """You average the heads' outputs. Put the heads side by side."""
+)
 class OutputsAveraged(Base):
     parts: ClassVar = {"merge": mean_repeated}
 
@@ -1849,16 +1863,16 @@ class OutputOnly(Base):
         return super().forward(*inputs, **masks)[0]
 
 
-@MultiHeadAttention.mistake("""Your block adds the query to its output. Residual connections
-come with the encoder layer.""")
+@MultiHeadAttention.mistake("""Your block adds the query to its output. Residual
+connections come with the encoder layer.""")
 class WithResidual(Base):
     def forward(self, query, *inputs: Any, **masks: Any) -> tuple:
         output, weights = super().forward(query, *inputs, **masks)
         return output + query, weights
 
 
-@MultiHeadAttention.mistake("""Both of your masks are inverted. In attn_mask True means "may
-attend", in key_padding_mask True means "is padding".""")
+@MultiHeadAttention.mistake("""Both of your masks are inverted. In attn_mask True means
+"may attend", in key_padding_mask True means "is padding".""")
 class BothMasksInverted(Base):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         return super().allowed(
@@ -1901,8 +1915,8 @@ class PaddingIgnored(Base):
         return attn_mask
 
 
-@MultiHeadAttention.mistake("""When both masks are given you use key_padding_mask alone: the
-second one overwrites the first. A key must be allowed by both.""")
+@MultiHeadAttention.mistake("""When both masks are given you use key_padding_mask alone:
+the second one overwrites the first. A key must be allowed by both.""")
 class PaddingReplacesMask(Base):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         return super().allowed(
@@ -1910,8 +1924,8 @@ class PaddingReplacesMask(Base):
         )
 
 
-@MultiHeadAttention.mistake("""When both masks are given you use attn_mask alone. A key must
-be allowed by both.""")
+@MultiHeadAttention.mistake("""When both masks are given you use attn_mask alone. A key
+must be allowed by both.""")
 class MaskReplacesPadding(Base):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         return super().allowed(
@@ -1919,8 +1933,8 @@ class MaskReplacesPadding(Base):
         )
 
 
-@MultiHeadAttention.mistake("""You allow a key when either mask allows it (`|`). It must be
-allowed by both (`&`).""")
+@MultiHeadAttention.mistake("""You allow a key when either mask allows it (`|`). It must
+be allowed by both (`&`).""")
 class EitherMaskAllows(Base):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         if attn_mask is None or key_padding_mask is None:
@@ -1928,8 +1942,8 @@ class EitherMaskAllows(Base):
         return attn_mask | ~key_padding_mask[:, None, None, :]
 
 
-@MultiHeadAttention.mistake("""Your key_padding_mask lies on the query axis. It marks keys:
-insert it as (B, 1, 1, Nk).""")
+@MultiHeadAttention.mistake("""Your key_padding_mask lies on the query axis. It marks
+keys: insert it as (B, 1, 1, Nk).""")
 class QueriesPadded(Base):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         if key_padding_mask is None:
@@ -1938,8 +1952,8 @@ class QueriesPadded(Base):
         return real if attn_mask is None else attn_mask & real
 
 
-@MultiHeadAttention.mistake("""You insert one axis into key_padding_mask: (B, 1, Nk) then
-meets the head axis with its batch axis. It takes two: (B, 1, 1, Nk).""")
+@MultiHeadAttention.mistake("""You insert one axis into key_padding_mask: (B, 1, Nk)
+then meets the head axis with its batch axis. It takes two: (B, 1, 1, Nk).""")
 class PaddingOneAxisShort(Base):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         if key_padding_mask is None:
@@ -1957,7 +1971,9 @@ class PaddingOfFirstItem(Base):
         return super().allowed(attn_mask, key_padding_mask)
 
 
-@MultiHeadAttention.mistake("""You use the first item's attn_mask for the whole batch.""")
+@MultiHeadAttention.mistake(
+    """You use the first item's attn_mask for the whole batch."""
+)
 class MaskOfFirstItem(Base):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         if attn_mask is not None and attn_mask.dim() == 4:
@@ -1973,8 +1989,8 @@ class MaskOfFirstHead(Base):
         return super().allowed(attn_mask, key_padding_mask)
 
 
-@MultiHeadAttention.mistake("""Your attn_mask lies on the wrong axis: its rows are queries and
-its columns keys, as in the scores.""")
+@MultiHeadAttention.mistake("""Your attn_mask lies on the wrong axis: its rows are
+queries and its columns keys, as in the scores.""")
 class MaskTransposed(Base):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         turned = None if attn_mask is None else attn_mask.mT
@@ -1991,8 +2007,8 @@ class MasksInTorchsOrder(Base):
         return super().forward(query, key, value, attn_mask, key_padding_mask)
 
 
-@MultiHeadAttention.mistake("""Your code changes attn_mask in place (`&=`). Whoever called
-it still needs it: write `attn_mask & …`.""")
+@MultiHeadAttention.mistake("""Your code changes attn_mask in place (`&=`). Whoever
+called it still needs it: write `attn_mask & …`.""")
 class MaskInPlace(Base):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         allowed = super().allowed(attn_mask, key_padding_mask)
@@ -2002,53 +2018,53 @@ class MaskInPlace(Base):
         return allowed
 
 
-@MultiHeadAttention.mistake("""You mask after the softmax: the forbidden keys have already
-taken their share. Set their scores to -inf before it.""")
+@MultiHeadAttention.mistake("""You mask after the softmax: the forbidden keys have
+already taken their share. Set their scores to -inf before it.""")
 class MaskedAfterSoftmax(Base):
     parts: ClassVar = {"weigh": after_softmax}
 
 
-@MultiHeadAttention.mistake("""You mask after the softmax and divide by what is left. When a
-forbidden score is far larger than the allowed ones, nothing is left: set the forbidden
-scores to -inf before the softmax.""")
+@MultiHeadAttention.mistake("""You mask after the softmax and divide by what is left.
+When a forbidden score is far larger than the allowed ones, nothing is left: set the
+forbidden scores to -inf before the softmax.""")
 class RenormalisedAfterSoftmax(Base):
     parts: ClassVar = {"weigh": renormalised}
 
 
-@MultiHeadAttention.mistake("""You multiply the scores by the mask. A score of 0 gets its
-share like any other: use -inf.""")
+@MultiHeadAttention.mistake("""You multiply the scores by the mask. A score of 0 gets
+its share like any other: use -inf.""")
 class ScoresTimesMask(Base):
     parts: ClassVar = {"weigh": multiplied}
 
 
-@MultiHeadAttention.mistake("""You subtract 1e9 from the forbidden scores. One that is larger
-still wins: fill with -inf, whatever the score was.""")
+@MultiHeadAttention.mistake("""You subtract 1e9 from the forbidden scores. One that is
+larger still wins: fill with -inf, whatever the score was.""")
 class ForbiddenMinus1e9(Base):
     parts: ClassVar = {"weigh": minus_a_billion}
 
 
-@MultiHeadAttention.mistake("""A query that may attend to nothing gives NaN: softmax of a row
-that is all -inf is 0/0. Give such a row zero weights; its output is then out_proj's
-bias.""")
+@MultiHeadAttention.mistake("""A query that may attend to nothing gives NaN: softmax of
+a row that is all -inf is 0/0. Give such a row zero weights; its output is then
+out_proj's bias.""")
 class EmptyRowNaN(Base):
     parts: ClassVar = {"weigh": with_infinity}
 
 
-@MultiHeadAttention.mistake("""A query that may attend to nothing attends to everything: all
-its scores are the same large negative number. Give such a row zero weights.""")
+@MultiHeadAttention.mistake("""A query that may attend to nothing attends to everything:
+all its scores are the same large negative number. Give such a row zero weights.""")
 class EmptyRowUniform(Base):
     parts: ClassVar = {"weigh": uniform_when_empty}
 
 
-@MultiHeadAttention.mistake("""Your empty row is right going forward, but its gradient is NaN:
-`nan_to_num` mends the result after 0/0 has happened. Fill the scores with `masked_fill`
-or `torch.where`, which stop the gradient there.""")
+@MultiHeadAttention.mistake("""Your empty row is right going forward, but its gradient
+is NaN: `nan_to_num` mends the result after 0/0 has happened. Fill the scores with
+`masked_fill` or `torch.where`, which stop the gradient there.""")
 class EmptyRowNaNGradient(Base):
     parts: ClassVar = {"weigh": patched_forward_only}
 
 
-@MultiHeadAttention.mistake("""You set the output of an empty row to zero. Its weights are
-zero, so its heads read nothing, and out_proj still adds its bias.""")
+@MultiHeadAttention.mistake("""You set the output of an empty row to zero. Its weights
+are zero, so its heads read nothing, and out_proj still adds its bias.""")
 class EmptyRowWithoutBias(Base):
     def forward(self, *inputs: Any, **masks: Any) -> tuple:
         output, weights = super().forward(*inputs, **masks)
@@ -2056,28 +2072,28 @@ class EmptyRowWithoutBias(Base):
         return output.masked_fill(empty[..., None], 0.0), weights
 
 
-@MultiHeadAttention.mistake("""You take `exp` of the scores as they are, which overflows for
-large ones. Use softmax, or subtract each row's maximum first.""")
+@MultiHeadAttention.mistake("""You take `exp` of the scores as they are, which overflows
+for large ones. Use softmax, or subtract each row's maximum first.""")
 class ExpOverflows(Base):
     parts: ClassVar = {"weigh": overflowing}
 
 
-@MultiHeadAttention.mistake("""The weights are cut off from the graph: no gradient reaches
-q_proj and k_proj, which would never learn.""")
+@MultiHeadAttention.mistake("""The weights are cut off from the graph: no gradient
+reaches q_proj and k_proj, which would never learn.""")
 class WeightsDetached(Base):
     parts: ClassVar = {"detach": True}
 
 
-@MultiHeadAttention.mistake("""You do not test whether num_heads divides d_model. Raise a
-ValueError in the constructor, where the two numbers are given.""")
+@MultiHeadAttention.mistake("""You do not test whether num_heads divides d_model. Raise
+a ValueError in the constructor, where the two numbers are given.""")
 class WithoutDivisibilityCheck(Base):
     def __init__(self, d_model: int, num_heads: int) -> None:
         super().__init__(d_model, 1)
         self.num_heads = num_heads
 
 
-@MultiHeadAttention.mistake("""You use `assert`, which raises an AssertionError and is gone
-under `python -O`. Use `if …: raise ValueError(…)`.""")
+@MultiHeadAttention.mistake("""You use `assert`, which raises an AssertionError and is
+gone under `python -O`. Use `if …: raise ValueError(…)`.""")
 class Asserted(Base):
     def __init__(self, d_model: int, num_heads: int) -> None:
         if d_model % num_heads:
@@ -2169,56 +2185,58 @@ def values_mixed_last(
     return weights @ (value[:, None] @ circuits.mT)
 
 
-@head_contributions.mistake("""You return what each head read, before w_o. A contribution is
-what reaches the output: multiply each head with its own columns of w_o.""")
+@head_contributions.mistake("""You return what each head read, before w_o. A
+contribution is what reaches the output: multiply each head with its own columns of
+w_o.""")
 def before_out_proj(*inputs: Any, **masks: Any) -> Tensor:
     q, k, v = (x @ w.mT for x, w in zip(inputs[:3], inputs[3:6], strict=True))
     return attend_in_heads(q, k, v, *inputs[7:], **masks, merge=shared_out)[0]
 
 
-@head_contributions.mistake("""You pad each head's channels with zeros but leave out w_o:
-multiply with it, and the zeros pick the head's columns.""")
+@head_contributions.mistake("""You pad each head's channels with zeros but leave out
+w_o: multiply with it, and the zeros pick the head's columns.""")
 def padded_without_out_proj(*inputs: Any, **masks: Any) -> Tensor:
     eye = torch.eye(inputs[6].shape[0], dtype=inputs[6].dtype, device=inputs[6].device)
     return contribute(*inputs[:6], eye, *inputs[7:], **masks)
 
 
-@head_contributions.mistake("""You cut w_o by rows. A head owns input channels of w_o, and in
-nn.Linear's layout (out, in) those are its columns.""")
+@head_contributions.mistake("""You cut w_o by rows. A head owns input channels of w_o,
+and in nn.Linear's layout (out, in) those are its columns.""")
 def rows_of_w_o(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs[:6], inputs[6].mT, *inputs[7:], **masks)
 
 
-@head_contributions.mistake("""You interleave the columns of w_o. Head h meets neighbouring
-columns, from h * head_dim on.""")
+@head_contributions.mistake("""You interleave the columns of w_o. Head h meets
+neighbouring columns, from h * head_dim on.""")
 def columns_interleaved(*inputs: Any, **masks: Any) -> Tensor:
     w_o, num_heads = inputs[6], inputs[7]
     mixed = w_o.unflatten(1, (-1, num_heads)).mT.flatten(1)
     return contribute(*inputs[:6], mixed, *inputs[7:], **masks)
 
 
-@head_contributions.mistake("""You give every head an equal share of the output. That sums up,
-but says nothing about who wrote what: use each head's own output and columns of w_o.""")
+@head_contributions.mistake("""You give every head an equal share of the output. That
+sums up, but says nothing about who wrote what: use each head's own output and columns
+of w_o.""")
 def equal_shares(*inputs: Any, **masks: Any) -> Tensor:
     output = compose(*inputs, **masks)[0] / inputs[7]
     return output[:, None].expand(-1, inputs[7], -1, -1)
 
 
-@head_contributions.mistake("""Every head gets the whole output: the sum over the heads is
-then H times too large.""")
+@head_contributions.mistake("""Every head gets the whole output: the sum over the heads
+is then H times too large.""")
 def whole_output_for_each(*inputs: Any, **masks: Any) -> Tensor:
     output = compose(*inputs, **masks)[0]
     return output[:, None].expand(-1, inputs[7], -1, -1)
 
 
-@head_contributions.mistake("""You return the sum over the heads. Keep them apart:
-(B, H, Nq, d_model).""")
+@head_contributions.mistake("""You return the sum over the heads. Keep them apart: (B,
+H, Nq, d_model).""")
 def already_summed(*inputs: Any, **masks: Any) -> Tensor:
     return compose(*inputs, **masks)[0]
 
 
-@head_contributions.mistake("""You divide by the number of heads. The contributions add up to
-the output; they are not averaged.""")
+@head_contributions.mistake("""You divide by the number of heads. The contributions add
+up to the output; they are not averaged.""")
 def divided_by_heads(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs, **masks) / inputs[7]
 
@@ -2235,26 +2253,26 @@ def with_weights(*inputs: Any, **masks: Any) -> tuple:
     return contribute(*inputs, **masks), compose(*inputs, **masks)[1]
 
 
-@head_contributions.mistake("""You return the lengths of the contributions. Return the vectors:
-lengths do not add up to the output.""")
+@head_contributions.mistake("""You return the lengths of the contributions. Return the
+vectors: lengths do not add up to the output.""")
 def magnitudes(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs, **masks).abs()
 
 
-@head_contributions.mistake("""You split with `view(B, H, N, d)`: that cuts the token axis.
-View as (B, N, H, d), then swap the two middle axes.""")
+@head_contributions.mistake("""You split with `view(B, H, N, d)`: that cuts the token
+axis. View as (B, N, H, d), then swap the two middle axes.""")
 def contributions_viewed(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs, **masks, split=viewed_split)
 
 
-@head_contributions.mistake("""You deal the channels out to the heads like cards: cut the last
-axis into (H, d), not (d, H).""")
+@head_contributions.mistake("""You deal the channels out to the heads like cards: cut
+the last axis into (H, d), not (d, H).""")
 def contributions_interleaved(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs, **masks, split=interleaved_split)
 
 
-@head_contributions.mistake("""You divide by √d_model. A head's score is a sum over head_dim
-terms: divide by √head_dim.""")
+@head_contributions.mistake("""You divide by √d_model. A head's score is a sum over
+head_dim terms: divide by √head_dim.""")
 def contributions_by_model_width(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs, **masks, scale=inputs[0].shape[-1] ** -0.5)
 
@@ -2264,20 +2282,20 @@ def contributions_without_scale(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs, **masks, scale=1.0)
 
 
-@head_contributions.mistake("""Your softmax runs over the heads. Every head has a softmax of
-its own, over the keys, dim=-1.""")
+@head_contributions.mistake("""Your softmax runs over the heads. Every head has a
+softmax of its own, over the keys, dim=-1.""")
 def contributions_softmax_over_heads(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs, **masks, weigh=softmax_over(1))
 
 
-@head_contributions.mistake("""Your softmax runs over the queries. It runs over the keys,
-dim=-1.""")
+@head_contributions.mistake("""Your softmax runs over the queries. It runs over the
+keys, dim=-1.""")
 def contributions_softmax_over_queries(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs, **masks, weigh=softmax_over(2))
 
 
-@head_contributions.mistake("""All your heads are copies of the first. Head h uses its own
-channels of q, k and v.""")
+@head_contributions.mistake("""All your heads are copies of the first. Head h uses its
+own channels of q, k and v.""")
 def contributions_of_one_head(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs, **masks, change=first_head_for_all)
 
@@ -2313,76 +2331,76 @@ def contributions_mask_of_first_item(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs, **masks, weigh=for_first_item)
 
 
-@head_contributions.mistake("""You use the first head's mask for all heads. A mask
-(B, H, Nq, Nk) has one for each head.""")
+@head_contributions.mistake("""You use the first head's mask for all heads. A mask (B,
+H, Nq, Nk) has one for each head.""")
 def contributions_mask_of_first_head(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs, **masks, weigh=for_first_head)
 
 
-@head_contributions.mistake("""Your mask lies on the wrong axis: its rows are queries and its
-columns keys.""")
+@head_contributions.mistake("""Your mask lies on the wrong axis: its rows are queries
+and its columns keys.""")
 def contributions_mask_transposed(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs, **masks, weigh=transposed_mask)
 
 
-@head_contributions.mistake("""You mask after the softmax: the forbidden keys have already
-taken their share. Set their scores to -inf before it.""")
+@head_contributions.mistake("""You mask after the softmax: the forbidden keys have
+already taken their share. Set their scores to -inf before it.""")
 def contributions_masked_after_softmax(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs, **masks, weigh=after_softmax)
 
 
-@head_contributions.mistake("""You mask after the softmax and divide by what is left. When a
-forbidden score is far larger than the allowed ones, nothing is left: set the forbidden
-scores to -inf before the softmax.""")
+@head_contributions.mistake("""You mask after the softmax and divide by what is left.
+When a forbidden score is far larger than the allowed ones, nothing is left: set the
+forbidden scores to -inf before the softmax.""")
 def contributions_renormalised(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs, **masks, weigh=renormalised)
 
 
-@head_contributions.mistake("""You subtract 1e9 from the forbidden scores. One that is larger
-still wins: fill with -inf, whatever the score was.""")
+@head_contributions.mistake("""You subtract 1e9 from the forbidden scores. One that is
+larger still wins: fill with -inf, whatever the score was.""")
 def contributions_minus_1e9(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs, **masks, weigh=minus_a_billion)
 
 
-@head_contributions.mistake("""A query that may attend to nothing gives NaN: softmax of a row
-that is all -inf is 0/0. Its head contributes zeros.""")
+@head_contributions.mistake("""A query that may attend to nothing gives NaN: softmax of
+a row that is all -inf is 0/0. Its head contributes zeros.""")
 def contributions_empty_row_nan(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs, **masks, weigh=with_infinity)
 
 
-@head_contributions.mistake("""A query that may attend to nothing attends to everything: all
-its scores are the same large negative number. Its head contributes zeros.""")
+@head_contributions.mistake("""A query that may attend to nothing attends to everything:
+all its scores are the same large negative number. Its head contributes zeros.""")
 def contributions_empty_row_uniform(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs, **masks, weigh=uniform_when_empty)
 
 
-@head_contributions.mistake("""Your empty row is right going forward, but its gradient is NaN:
-`nan_to_num` mends the result after 0/0 has happened. Fill the scores with `masked_fill`
-or `torch.where`, which stop the gradient there.""")
+@head_contributions.mistake("""Your empty row is right going forward, but its gradient
+is NaN: `nan_to_num` mends the result after 0/0 has happened. Fill the scores with
+`masked_fill` or `torch.where`, which stop the gradient there.""")
 def contributions_nan_gradient(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs, **masks, weigh=patched_forward_only)
 
 
-@head_contributions.mistake("""You take `exp` of the scores as they are, which overflows for
-large ones. Use softmax, or subtract each row's maximum first.""")
+@head_contributions.mistake("""You take `exp` of the scores as they are, which overflows
+for large ones. Use softmax, or subtract each row's maximum first.""")
 def contributions_exp_overflows(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs, **masks, weigh=overflowing)
 
 
-@head_contributions.mistake("""The weights are cut off from the graph (`detach`, `.data` or
-`no_grad`): no gradient reaches query, key, w_q and w_k.""")
+@head_contributions.mistake("""The weights are cut off from the graph (`detach`, `.data`
+or `no_grad`): no gradient reaches query, key, w_q and w_k.""")
 def contributions_weights_detached(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*inputs, **masks, detach=True)
 
 
-@head_contributions.mistake("""You compute in float32: float64 inputs lose half their digits,
-and the result has another dtype than the input.""")
+@head_contributions.mistake("""You compute in float32: float64 inputs lose half their
+digits, and the result has another dtype than the input.""")
 def contributions_in_float32(*inputs: Any, **masks: Any) -> Tensor:
     return contribute(*(t.float() for t in inputs[:7]), *inputs[7:], **masks)
 
 
-@head_contributions.mistake("""You set other heads' entries to zero in the caller's w_o or w_v
-itself. Work on a copy: the caller still needs it.""")
+@head_contributions.mistake("""You set other heads' entries to zero in the caller's w_o
+or w_v itself. Work on a copy: the caller still needs it.""")
 def w_o_in_place(*inputs: Any, **masks: Any) -> Tensor:
     result = contribute(*(t.clone() for t in inputs[:7]), *inputs[7:], **masks)
     inputs[6].mul_(0.0)

@@ -105,7 +105,11 @@ _WATCHES = """
 ..k..k..
 """
 _POSES = (_KICKS, _KEEPS, _WATCHES)
-_SHIRTS = ("bbbb wwww bbbb wwww", "rwrw rwrw rwrw rwrw")  # hoops, stripes
+_SHIRTS = (
+    "bbbb wwww bbbb wwww",  # hoops
+    "rwrw rwrw rwrw rwrw",  # stripes
+    "yyyy yyyy yyyy yyyy",  # plain
+)
 
 _LAWN = "\n".join(["........"] * 8)
 _GRASS = """
@@ -149,9 +153,10 @@ _CONE = """
 oooooooo
 """
 # How many of each decoration there are in every scene; plain lawn fills the rest.
-_DECORATION = ((_TREE, 3), (_CONE, 2), (_FLOWER, 4), (_GRASS, 8))
+_DECORATION = ((_TREE, 3), (_CONE, 2), (_FLOWER, 3), (_GRASS, 8))
 
-_NUM_PLAYERS = 8
+_SHIRTS_OF_A_KIND = 3
+_NUM_PLAYERS = _SHIRTS_OF_A_KIND * len(_SHIRTS)
 
 
 @dataclass(frozen=True)
@@ -239,16 +244,23 @@ def make_scenes(number: int, seed: int, *, grid: int = 7) -> Scenes:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randperm(number, generator=generator) % 2
 
-    # The kicker's shirt is drawn; the keeper's follows from the label; the watchers
-    # wear what is left of four hooped and four striped shirts.
-    kicker = torch.randint(2, (number,), generator=generator)
-    keeper = torch.where(labels == 1, kicker, 1 - kicker)
-    striped_watchers = _NUM_PLAYERS // 2 - kicker - keeper
-    watchers = torch.arange(_NUM_PLAYERS - 2) < striped_watchers[:, None]
-    players = torch.cat([kicker[:, None], 2 + keeper[:, None], 4 + watchers.long()], dim=1)
+    # The kicker's shirt is any; the keeper's is the same or one of the others. The
+    # watchers wear what is left of three shirts of each kind.
+    kinds = len(_SHIRTS)
+    kicker = torch.randint(kinds, (number,), generator=generator)
+    step = torch.randint(1, kinds, (number,), generator=generator)
+    keeper = torch.where(labels == 1, kicker, (kicker + step) % kinds)
+    shirts = torch.arange(kinds).repeat(number, _SHIRTS_OF_A_KIND)
+    for taken in (kicker, keeper):
+        first = (shirts == taken[:, None]).int().argmax(dim=1, keepdim=True)
+        shirts.scatter_(1, first, kinds)
+    watchers = shirts[shirts < kinds].view(number, -1)
+    players = torch.cat(
+        [kicker[:, None], kinds + keeper[:, None], 2 * kinds + watchers], dim=1
+    )
 
     num_patches = grid * grid
-    ball, lawn, decoration = 6, 7, 8
+    ball, lawn, decoration = (len(_POSES) * kinds + extra for extra in range(3))
     others = torch.full((num_patches - 1 - _NUM_PLAYERS,), lawn)
     start = 0
     for tile, (_, count) in enumerate(_DECORATION, start=decoration):
