@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -441,185 +442,82 @@ Weigh = Callable[[Tensor, Tensor | None], Tensor]
 
 def weigh(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
     """Softmax over the allowed keys; zeros where no key is allowed."""
-    if attn_mask is None:
-        return scores.softmax(dim=-1)
-    lowest = torch.finfo(scores.dtype).min
-    weights = scores.masked_fill(~attn_mask, lowest).softmax(dim=-1)
-    return weights.masked_fill(~attn_mask, 0.0)
+    return along(-1)(scores, attn_mask)
 
 
-def with_infinity(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
-    if attn_mask is not None:
-        scores = scores.masked_fill(~attn_mask, -INFINITY)
-    return scores.softmax(dim=-1)
+def along(dim: int) -> Weigh:
+    """The same with the softmax over another axis."""
 
-
-def softmax_over(dim: int) -> Weigh:
-    """Softmax over a wrong axis; zeros where the mask forbids."""
-
-    def along(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
+    def weigh_along(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
         if attn_mask is None:
             return scores.softmax(dim=dim)
         lowest = torch.finfo(scores.dtype).min
         weights = scores.masked_fill(~attn_mask, lowest).softmax(dim=dim)
         return weights.masked_fill(~attn_mask, 0.0)
 
-    return along
+    return weigh_along
 
 
-def ignoring(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
-    return scores.softmax(dim=-1)
+def root_head_dim(head_dim: int, num_heads: int) -> float:
+    return head_dim**-0.5
 
 
-def inverted(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
-    return weigh(scores, None if attn_mask is None else ~attn_mask)
-
-
-def for_first_item(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
-    if attn_mask is not None and attn_mask.dim() == 4:
-        attn_mask = attn_mask[:1].expand_as(attn_mask)
-    return weigh(scores, attn_mask)
-
-
-def for_first_head(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
-    if attn_mask is not None and attn_mask.dim() == 4:
-        attn_mask = attn_mask[:, :1]
-    return weigh(scores, attn_mask)
-
-
-def transposed_mask(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
-    return weigh(scores, None if attn_mask is None else attn_mask.mT)
-
-
-def with_batch_axis_added(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
-    return weigh(scores, None if attn_mask is None else attn_mask[None, None])
-
-
-def with_head_axis_added(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
-    return weigh(scores, None if attn_mask is None else attn_mask.unsqueeze(1))
-
-
-def after_softmax(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
-    weights = scores.softmax(dim=-1)
-    return weights if attn_mask is None else weights.masked_fill(~attn_mask, 0.0)
-
-
-def renormalised(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
-    if attn_mask is None:
-        return scores.softmax(dim=-1)
-    weights = after_softmax(scores, attn_mask)
-    total = weights.sum(dim=-1, keepdim=True)
-    return weights / total.masked_fill(total == 0, 1.0)
-
-
-def multiplied(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
-    return (scores if attn_mask is None else scores * attn_mask).softmax(dim=-1)
-
-
-def added_as_number(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
-    return (scores if attn_mask is None else scores + attn_mask).softmax(dim=-1)
-
-
-def minus_a_billion(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
-    if attn_mask is not None:
-        scores = scores + (~attn_mask).to(scores.dtype) * -1e9
-    return weigh(scores.softmax(dim=-1).log(), attn_mask)
-
-
-def uniform_when_empty(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
-    if attn_mask is not None:
-        scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
-    return scores.softmax(dim=-1)
-
-
-def patched_forward_only(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
-    if attn_mask is None:
-        return scores.softmax(dim=-1)
-    bias = torch.zeros_like(attn_mask, dtype=scores.dtype)
-    bias = bias.masked_fill(~attn_mask, -INFINITY)
-    return (scores + bias).softmax(dim=-1).nan_to_num(0.0)
-
-
-def overflowing(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
-    raised = scores.exp()
-    if attn_mask is not None:
-        raised = raised.masked_fill(~attn_mask, 0.0)
-    total = raised.sum(dim=-1, keepdim=True)
-    return raised / total.masked_fill(total == 0, 1.0)
+def as_given(first: Tensor, second: Tensor, third: Tensor) -> tuple:
+    return first, second, third
 
 
 def attend_in_heads(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+    inputs: Sequence[Tensor],
+    projections: Iterable[Callable[[Tensor], Tensor]],
     num_heads: int,
     attn_mask: Tensor | None = None,
     *,
+    sources: Callable[..., tuple] = as_given,
     split: Callable[[Tensor, int], Tensor] = split,
-    merge: Callable[[Tensor], Tensor] = merge,
+    change: Callable[..., tuple] = as_given,
+    scale: Callable[[int, int], float] = root_head_dim,
     weigh: Weigh = weigh,
-    scale: float | None = None,
-    change: Callable[..., tuple] | None = None,
     detach: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """What the heads read, merged, and their weights, with one part replaced."""
-    q, k, v = (split(x, num_heads) for x in (q, k, v))
-    if change is not None:
-        q, k, v = change(q, k, v)
-    scores = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
-    weights = weigh(scores, attn_mask)
-    if detach:
-        weights = weights.detach()
-    return merge(weights @ v), weights
+    """What each head reads and its weights; a mistake replaces one of the parts."""
+    pairs = zip(sources(*inputs), projections, strict=True)
+    q, k, v = change(*(split(project(x), num_heads) for x, project in pairs))
+    weights = weigh(q @ k.mT * scale(q.shape[-1], num_heads), attn_mask)
+    return (weights.detach() if detach else weights) @ v, weights
+
+
+def by_weights(weights: Iterable[Tensor]) -> list[Callable[[Tensor], Tensor]]:
+    return [partial(F.linear, weight=weight) for weight in weights]
 
 
 def compose(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    w_q: Tensor,
-    w_k: Tensor,
-    w_v: Tensor,
-    w_o: Tensor,
-    num_heads: int,
+    *tensors_and_heads: Any,
     attn_mask: Tensor | None = None,
+    merge: Callable[[Tensor], Tensor] = merge,
     **parts: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Multi-head attention with one part replaced."""
-    merged, weights = attend_in_heads(
-        query @ w_q.mT, key @ w_k.mT, value @ w_v.mT, num_heads, attn_mask, **parts
+    """Multi-head attention, from the exercise's arguments; `parts` may be wrong."""
+    *tensors, num_heads, attn_mask = with_mask(tensors_and_heads, attn_mask)
+    heads, weights = attend_in_heads(
+        tensors[:3], by_weights(tensors[3:6]), num_heads, attn_mask, **parts
     )
-    return merged @ w_o.mT, weights
-
-
-def shared_out(contributions: Tensor) -> Tensor:
-    """Stands for `merge`: the heads' outputs as they are, still apart."""
-    return contributions
+    return merge(heads) @ tensors[6].mT, weights
 
 
 def contribute(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    w_q: Tensor,
-    w_k: Tensor,
-    w_v: Tensor,
-    w_o: Tensor,
-    num_heads: int,
-    attn_mask: Tensor | None = None,
-    **parts: Any,
+    *tensors_and_heads: Any, attn_mask: Tensor | None = None, **parts: Any
 ) -> Tensor:
-    """Each head's contribution with one part replaced."""
+    """Each head's contribution, from the exercise's arguments."""
+    *tensors, num_heads, attn_mask = with_mask(tensors_and_heads, attn_mask)
     heads, _ = attend_in_heads(
-        query @ w_q.mT,
-        key @ w_k.mT,
-        value @ w_v.mT,
-        num_heads,
-        attn_mask,
-        merge=shared_out,
-        **parts,
+        tensors[:3], by_weights(tensors[3:6]), num_heads, attn_mask, **parts
     )
-    return heads @ columns(w_o, num_heads).mT
+    return heads @ columns(tensors[6], num_heads).mT
+
+
+def with_mask(arguments: tuple, attn_mask: Tensor | None) -> tuple:
+    """The arguments with the mask as the ninth, however it was given."""
+    return arguments if len(arguments) == 9 else (*arguments, attn_mask)
 
 
 def columns(w_o: Tensor, num_heads: int) -> Tensor:
@@ -627,46 +525,57 @@ def columns(w_o: Tensor, num_heads: int) -> Tensor:
     return torch.stack(w_o.chunk(num_heads, dim=1))
 
 
-def first_head_for_all(q: Tensor, k: Tensor, v: Tensor) -> tuple:
-    return tuple(x[:, :1].expand_as(x) for x in (q, k, v))
+def identity_like(weight: Tensor) -> Tensor:
+    return torch.eye(len(weight), dtype=weight.dtype, device=weight.device)
 
 
-def first_item_for_all(q: Tensor, k: Tensor, v: Tensor) -> tuple:
-    return q, k[:1].expand_as(k), v[:1].expand_as(v)
+def replaced(inputs: tuple, changes: dict[int, Any]) -> tuple:
+    """The arguments with some of them, by position, changed."""
+    return tuple(changes.get(place, value) for place, value in enumerate(inputs))
 
 
-def one_map_for_all(q: Tensor, k: Tensor, v: Tensor) -> tuple:
-    return q[:, :1].expand_as(q), k[:, :1].expand_as(k), v
+# Positions of the arguments that `multi_head_attention` and `head_contributions` share.
+QUERY, KEY, VALUE, W_Q, W_K, W_V, W_O, NUM_HEADS = range(8)
 
 
-def weights_and_inputs(
-    draw: Draw, b: int, h: int, nq: int, nk: int, d_model: int, scale: float = 1.0
-) -> tuple:
-    """query, key, value, w_q, w_k, w_v, w_o and num_heads; scores grow as scale²."""
-    spread = scale / math.sqrt(d_model)
+def drawn(draw: Draw, sizes: tuple[int, ...], scale: float = 1.0) -> tuple:
+    """The eight arguments for sizes (B, H, Nq, Nk, d_model); scores grow as scale²."""
+    b, h, nq, nk, d_model = sizes
+    inputs = [draw.normal(b, n, d_model) for n in (nq, nk, nk)]
+    scales = (scale, scale, 1.0, 1.0)
+    root = math.sqrt(d_model)
     return (
-        draw.normal(b, nq, d_model),
-        draw.normal(b, nk, d_model),
-        draw.normal(b, nk, d_model),
-        draw.normal(d_model, d_model, scale=spread),
-        draw.normal(d_model, d_model, scale=spread),
-        draw.normal(d_model, d_model, scale=1 / math.sqrt(d_model)),
-        draw.normal(d_model, d_model, scale=1 / math.sqrt(d_model)),
+        *inputs,
+        *(draw.normal(d_model, d_model, scale=s / root) for s in scales),
         h,
     )
 
 
-def with_empty_rows(mask: Tensor) -> Tensor:
+def with_empty_row(mask: Tensor) -> Tensor:
     """The mask with one empty row, the second, in the last item's last head."""
     mask = mask.clone()
     mask[(-1,) * (mask.dim() - 2) + (1,)] = False
     return mask
 
 
-def without_the_largest(draw: Draw, inputs: tuple) -> Tensor:
+def with_some(mask: Tensor) -> Tensor:
+    """The mask with the first key allowed everywhere, so that no row is empty."""
+    mask = mask.clone()
+    mask[..., 0] = True
+    return mask
+
+
+def without_key(mask: Tensor, place: int) -> Tensor:
+    """The mask with one key forbidden to all queries."""
+    mask = with_some(mask)
+    mask[..., place] = False
+    return mask
+
+
+def without_the_largest(inputs: tuple) -> Tensor:
     """A mask that forbids each query the key with its largest score."""
-    query, key, _, w_q, w_k, *_, num_heads = inputs
-    scores = split(query @ w_q.mT, num_heads) @ split(key @ w_k.mT, num_heads).mT
+    q, k = (split(inputs[i] @ inputs[i + 3].mT, inputs[NUM_HEADS]) for i in (0, 1))
+    scores = q @ k.mT
     return scores < scores.amax(dim=-1, keepdim=True)
 
 
@@ -682,119 +591,73 @@ def multi_head_cases(
         return call(name, *inputs, kwargs=kwargs, outputs=outputs, **options)
 
     def sized(*sizes: int, scale: float = 1.0) -> tuple:
-        return weights_and_inputs(draw, *sizes, scale=scale)
+        return drawn(draw, sizes, scale)
 
     def cast(inputs: tuple, dtype: torch.dtype) -> tuple:
         return (*(t.to(dtype) for t in inputs[:-1]), inputs[-1])
 
+    few: dict[str, Any] = {"gradients": False}
     yield case("batch, all sizes different", sized(2, 3, 5, 6, 12))
-    yield case("same sizes again", sized(2, 3, 5, 6, 12))
+    yield case("same sizes again", sized(2, 3, 5, 6, 12), **few)
     yield case("as many queries as keys", sized(3, 2, 4, 4, 10))
-    yield case("one item", sized(1, 2, 4, 3, 6))
+    yield case("one item", sized(1, 2, 4, 3, 6), **few)
     yield case("one head", sized(2, 1, 3, 4, 5), note="a single head")
-    yield case(
-        "as many heads as channels",
-        sized(2, 4, 3, 5, 4),
-        note="each head has one channel",
-    )
-    yield case("one query", sized(3, 2, 1, 4, 6))
-    yield case("one key", sized(2, 3, 4, 1, 6))
+    note = "each head has one channel"
+    yield case("as many heads as channels", sized(2, 4, 3, 5, 4), note=note, **few)
+    yield case("one query", sized(3, 2, 1, 4, 6), **few)
+    yield case("one key", sized(2, 3, 4, 1, 6), **few)
 
-    mask = {"aspect": "masks"}
-    yield case(
-        "mask (query, key)",
-        sized(2, 3, 4, 5, 6),
-        draw.mask(4, 5),
-        note="attn_mask is (query, key)",
-        **mask,
-    )
+    mask: dict[str, Any] = {"aspect": "masks"}
+    few = {"aspect": "masks", "gradients": False}
+    note = "attn_mask is (query, key)"
+    yield case("mask", sized(2, 3, 4, 5, 6), draw.mask(4, 5), note=note, **mask)
     yield call(
         "square mask, positional",
         *sized(3, 2, 5, 5, 8),
         draw.mask(5, 5),
         outputs=outputs,
         note="attn_mask is (query, key), with as many queries as keys",
-        **mask,
+        **few,
     )
-    yield case(
-        "mask for each item",
-        sized(3, 2, 4, 5, 6),
-        draw.mask(3, 1, 4, 5),
-        note="attn_mask is (batch, 1, query, key)",
-        **mask,
-    )
-    yield case(
-        "mask for each head",
-        sized(2, 3, 4, 5, 6),
-        draw.mask(2, 3, 4, 5),
-        note="attn_mask is (batch, heads, query, key)",
-        **mask,
-    )
-    yield case(
-        "square mask for each head",
-        sized(3, 2, 4, 4, 6),
-        draw.mask(3, 2, 4, 4),
-        note="attn_mask is (batch, heads, query, key), with as many queries as keys",
-        **mask,
-    )
-    yield case(
-        "mask for one item",
-        sized(1, 3, 4, 5, 6),
-        draw.mask(1, 1, 4, 5),
-        note="attn_mask is (1, 1, query, key)",
-        **mask,
-    )
-    yield case(
-        "everything allowed",
-        sized(2, 2, 3, 5, 4),
-        torch.ones(3, 5, dtype=torch.bool),
-        note="a mask that allows everything",
-        **mask,
-    )
-    yield case(
-        "empty row",
-        sized(2, 3, 4, 5, 6),
-        with_empty_rows(draw.mask(4, 5)),
-        note="query 1 may attend to no key",
-        **mask,
-    )
+    note = "attn_mask is (batch, 1, query, key)"
+    each = draw.mask(3, 1, 4, 5)
+    yield case("mask for each item", sized(3, 2, 4, 5, 6), each, note=note, **few)
+    each = draw.mask(1, 1, 4, 5)
+    yield case("mask for one item", sized(1, 3, 4, 5, 6), each, note=note, **few)
+    note = "attn_mask is (batch, heads, query, key)"
+    each = draw.mask(2, 3, 4, 5)
+    yield case("mask for each head", sized(2, 3, 4, 5, 6), each, note=note, **mask)
+    each, note = draw.mask(3, 2, 4, 4), f"{note}, with as many queries as keys"
+    yield case("square masks", sized(3, 2, 4, 4, 6), each, note=note, **few)
+    all_keys, note = torch.ones(3, 5).bool(), "a mask that allows everything"
+    yield case("open mask", sized(2, 2, 3, 5, 4), all_keys, note=note, **few)
+    some, note = with_empty_row(draw.mask(4, 5)), "query 1 may attend to no key"
+    yield case("empty row", sized(2, 3, 4, 5, 6), some, note=note, **mask)
     yield case(
         "empty row in one head",
         sized(3, 2, 5, 4, 6),
-        with_empty_rows(draw.mask(3, 2, 5, 4)),
+        with_empty_row(draw.mask(3, 2, 5, 4)),
         note="one query of one head may attend to no key",
         **mask,
     )
-    item = draw.mask(3, 1, 4, 6)
-    item[1] = False
-    yield case(
-        "empty item",
-        sized(3, 2, 4, 6, 4),
-        item,
-        note="in item 1 no query may attend to any key",
-        **mask,
-    )
+    each, note = draw.mask(3, 1, 4, 6), "in item 1 no query may attend to any key"
+    each[1] = False
+    yield case("empty item", sized(3, 2, 4, 6, 4), each, note=note, **mask)
     inputs = sized(2, 3, 4, 5, 6, scale=30.0)
     yield case(
         "large masked scores",
         inputs,
-        without_the_largest(draw, inputs),
+        without_the_largest(inputs),
         note="the forbidden scores are the largest, by hundreds",
         **mask,
     )
-    query, key, *rest = sized(2, 2, 5, 4, 6)
-    key[:, 2] *= 1e12
-    forbidden = draw.mask(5, 4)
-    forbidden[:, 2] = False
-    forbidden[:, 0] = True
-    yield case(
-        "huge masked key",
-        (query, key, *rest),
-        forbidden,
-        note="the scores of a forbidden key are about 1e12",
-        **mask,
-    )
-    robust = {"aspect": "robustness"}
+    inputs = sized(2, 2, 5, 4, 6)
+    inputs[KEY][:, 2] *= 1e12
+    some, note = without_key(draw.mask(5, 4), 2), "a forbidden key scores about 1e12"
+    yield case("huge masked key", inputs, some, note=note, **mask)
+
+    robust: dict[str, Any] = {"aspect": "robustness"}
+    few = {"aspect": "robustness", "gradients": False}
     yield case(
         "large scores",
         sized(2, 2, 4, 5, 8, scale=40.0),
@@ -809,20 +672,11 @@ def multi_head_cases(
         note="the inputs are transposed views",
         **robust,
     )
-    yield case(
-        "float32", cast(sized(2, 2, 3, 4, 6), torch.float32), gradients=False, **robust
-    )
-    yield case(
-        "float16", cast(sized(2, 2, 3, 5, 4), torch.float16), gradients=False, **robust
-    )
-    yield case(
-        "float16 with a mask",
-        cast(sized(2, 2, 4, 3, 4), torch.float16),
-        with_empty_rows(draw.mask(4, 3)),
-        gradients=False,
-        note="float16 and a mask",
-        **robust,
-    )
+    yield case("float32", cast(sized(2, 2, 3, 4, 6), torch.float32), **few)
+    yield case("float16", cast(sized(2, 2, 3, 5, 4), torch.float16), **few)
+    inputs, some = cast(sized(2, 2, 4, 3, 4), torch.float16), draw.mask(4, 3)
+    note = "float16 and a mask"
+    yield case("float16, mask", inputs, with_empty_row(some), note=note, **few)
 
 
 # ------------------------------------------------------------- multi_head_attention
@@ -907,9 +761,8 @@ def torch_output(
     q, k, v = heads(query @ w_q.T), heads(key @ w_k.T), heads(value @ w_v.T)
     z = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
     with torch.no_grad():  # the weights are returned to look at
-        eye = torch.eye(k.shape[-2], dtype=k.dtype, device=k.device).expand(
-            *k.shape[:2], -1, -1
-        )
+        eye = torch.eye(k.shape[-2], dtype=k.dtype, device=k.device)
+        eye = eye.expand(*k.shape[:2], -1, -1)
         weights = F.scaled_dot_product_attention(q, k, eye, attn_mask=attn_mask)
     return z.transpose(1, 2).reshape(query.shape) @ w_o.T, weights
 
@@ -924,12 +777,11 @@ def empty_rows_opened_then_closed(
         attn_mask = attn_mask | ~some
 
     def close(scores: Tensor, mask: Tensor | None) -> Tensor:
-        weights = with_infinity(scores, mask)
+        weights = nan_when_empty(scores, mask)
         return weights if some is None else weights * some.to(weights.dtype)
 
-    return compose(
-        query, key, value, w_q, w_k, w_v, w_o, num_heads, attn_mask, weigh=close
-    )
+    tensors = (query, key, value, w_q, w_k, w_v, w_o)
+    return compose(*tensors, num_heads, attn_mask, weigh=close)
 
 
 @multi_head_attention.alternative
@@ -944,336 +796,119 @@ def heads_in_the_batch(
 
     q, k, v = heads(query @ w_q.T), heads(key @ w_k.T), heads(value @ w_v.T)
     scores = torch.bmm(q, k.transpose(1, 2)).div(head_dim**0.5)
-    scores = scores.view(batch, num_heads, *scores.shape[1:])
-    weights = weigh(scores, attn_mask)
+    weights = weigh(scores.view(batch, num_heads, *scores.shape[1:]), attn_mask)
     z = torch.bmm(weights.flatten(0, 1), v).view(batch, num_heads, -1, head_dim)
     return z.permute(0, 2, 1, 3).reshape(batch, -1, query.shape[-1]) @ w_o.T, weights
 
 
-@multi_head_attention.mistake("""You split with `view(B, H, N, d)`: that cuts the token
-axis, and a head reads whole tokens and not a part of every token. View as (B, N, H, d),
-then swap the two middle axes.""")
-def viewed_in_split(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, split=viewed_split)
-
-
-@multi_head_attention.mistake("""You merge with `reshape` alone, so one token's row is
-filled with several tokens' numbers. Swap heads and tokens back first, then join the
-last two axes.""")
-def reshaped_in_merge(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, merge=viewed_merge)
-
-
-@multi_head_attention.mistake("""You reshape without `transpose` in the split and in the
-merge. The round trip gives back what went in, which hides it, but in between each head
-attends among pieces of a few tokens.""")
-def reshaped_in_both(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, split=viewed_split, merge=viewed_merge)
-
-
-@multi_head_attention.mistake("""You deal the channels out to the heads like cards. A
-head owns neighbouring channels: cut the last axis into (H, d), not (d, H).""")
-def channels_interleaved(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, split=interleaved_split, merge=interleaved_merge)
-
-
-@multi_head_attention.mistake("""You compute one attention over the full width. Split q,
-k and v into heads first: each head has scores and a softmax of its own.""")
-def never_split(*inputs: Any, **masks: Any) -> tuple:
-    *tensors, num_heads = inputs[:8]
-    output, weights = compose(*tensors, 1, *inputs[8:], **masks, weigh=ignoring)
-    return output, weights.expand(-1, num_heads, -1, -1)
-
-
-@multi_head_attention.mistake("""You divide by √d_model. A head's score is a sum over
-head_dim terms: divide by √head_dim.""")
-def scaled_by_model_width(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, scale=inputs[0].shape[-1] ** -0.5)
-
-
-@multi_head_attention.mistake("""Your scores are not divided by √head_dim.""")
-def without_scale(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, scale=1.0)
-
-
-@multi_head_attention.mistake("""You divide by head_dim, or by √head_dim twice (once the
-query, once the scores). Divide by √head_dim, once.""")
-def divided_by_head_dim(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, scale=inputs[7] / inputs[0].shape[-1])
-
-
-@multi_head_attention.mistake("""You divide by the square root of the number of heads.
-What counts is how many terms a score sums: head_dim.""")
-def scaled_by_head_count(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, scale=inputs[7] ** -0.5)
-
-
-@multi_head_attention.mistake("""Your softmax runs over the heads: they compete for each
-key. Every head has a softmax of its own, over the keys, dim=-1.""")
-def softmax_over_heads(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, weigh=softmax_over(1))
-
-
-@multi_head_attention.mistake("""Your softmax runs over the queries. Each query shares
-out its own attention, so it runs over the keys, dim=-1.""")
-def softmax_over_queries(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, weigh=softmax_over(2))
-
-
-@multi_head_attention.mistake("""Your softmax runs over the batch: the items compete
-with each other. Use dim=-1, the keys.""")
-def softmax_over_batch(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, weigh=softmax_over(0))
-
-
-@multi_head_attention.mistake("""You return the merged heads. The last step is missing:
-the product with w_o, which lets the heads' channels mix.""")
-def without_out_proj(*inputs: Any, **masks: Any) -> tuple:
-    unmixed = torch.eye(inputs[6].shape[0], dtype=inputs[6].dtype)
-    return compose(*inputs[:6], unmixed.to(inputs[6].device), *inputs[7:], **masks)
-
-
 @multi_head_attention.mistake("""You multiply with w_o as it is. In nn.Linear's layout a
 weight is (out, in), so the product is `merged @ w_o.T`.""")
-def out_proj_transposed(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs[:6], inputs[6].mT, *inputs[7:], **masks)
+def out_proj_transposed(*inputs: Any, **mask: Any) -> tuple:
+    return compose(*replaced(inputs, {W_O: inputs[W_O].mT}), **mask)
 
 
 @multi_head_attention.mistake("""You multiply with w_q, w_k and w_v as they are. In
 nn.Linear's layout a weight is (out, in): `query @ w_q.T`, or `F.linear(query,
 w_q)`.""")
-def projections_transposed(*inputs: Any, **masks: Any) -> tuple:
-    turned = (w.mT for w in inputs[3:6])
-    return compose(*inputs[:3], *turned, *inputs[6:], **masks)
+def projections_transposed(*inputs: Any, **mask: Any) -> tuple:
+    turned = {place: inputs[place].mT for place in (W_Q, W_K, W_V)}
+    return compose(*replaced(inputs, turned), **mask)
 
 
 @multi_head_attention.mistake("""You multiply with all four weights as they are. In
 nn.Linear's layout a weight is (out, in): `query @ w_q.T`, or `F.linear(query,
 w_q)`.""")
-def all_weights_transposed(*inputs: Any, **masks: Any) -> tuple:
-    turned = (w.mT for w in inputs[3:7])
-    return compose(*inputs[:3], *turned, *inputs[7:], **masks)
+def all_weights_transposed(*inputs: Any, **mask: Any) -> tuple:
+    turned = {place: inputs[place].mT for place in (W_Q, W_K, W_V, W_O)}
+    return compose(*replaced(inputs, turned), **mask)
+
+
+@multi_head_attention.mistake("""You return the merged heads. The last step is missing:
+the product with w_o, which lets the heads' channels mix.""")
+def without_out_proj(*inputs: Any, **mask: Any) -> tuple:
+    return compose(*replaced(inputs, {W_O: identity_like(inputs[W_O])}), **mask)
 
 
 @multi_head_attention.mistake("""You use w_q for the keys. They have a projection of
 their own, w_k.""")
-def keys_by_w_q(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs[:4], inputs[3], *inputs[5:], **masks)
+def keys_by_w_q(*inputs: Any, **mask: Any) -> tuple:
+    return compose(*replaced(inputs, {W_K: inputs[W_Q]}), **mask)
 
 
 @multi_head_attention.mistake("""You do not project the values: the heads mix `value @
 w_v.T`, not `value`.""")
-def values_not_projected(*inputs: Any, **masks: Any) -> tuple:
-    eye = torch.eye(inputs[5].shape[0], dtype=inputs[5].dtype, device=inputs[5].device)
-    return compose(*inputs[:5], eye, *inputs[6:], **masks)
+def values_not_projected(*inputs: Any, **mask: Any) -> tuple:
+    return compose(*replaced(inputs, {W_V: identity_like(inputs[W_V])}), **mask)
+
+
+@multi_head_attention.mistake("""You compute one attention over the full width. Split q,
+k and v into heads first: each head has scores and a softmax of its own.""")
+def never_split(*inputs: Any, attn_mask: Tensor | None = None) -> tuple:
+    *tensors, num_heads, attn_mask = with_mask(inputs, attn_mask)
+    if attn_mask is not None and attn_mask.dim() == 4:
+        attn_mask = attn_mask[:, :1]
+    output, weights = compose(*tensors, 1, attn_mask)
+    return output, weights.expand(-1, num_heads, -1, -1)
 
 
 @multi_head_attention.mistake("""You shape the keys and values with the number of
 queries. Nq and Nk may differ: read each tensor's own length, or write -1.""")
-def query_length_for_keys(*inputs: Any, **masks: Any) -> tuple:
-    tokens = inputs[0].shape[1]
+def query_length_for_keys(*inputs: Any, **mask: Any) -> tuple:
+    tokens = inputs[QUERY].shape[1]
 
     def cut(x: Tensor, num_heads: int) -> Tensor:
         shaped = x.reshape(len(x), tokens, num_heads, x.shape[-1] // num_heads)
         return shaped.transpose(1, 2)
 
-    return compose(*inputs, **masks, split=cut)
-
-
-@multi_head_attention.mistake("""The values are made from `key`. They are given
-separately: `value @ w_v.T`.""")
-def value_from_key(*inputs: Any, **masks: Any) -> tuple:
-    return compose(inputs[0], inputs[1], inputs[1], *inputs[3:], **masks)
-
-
-@multi_head_attention.mistake("""The keys are made from `query`. They are given
-separately: `key @ w_k.T`.""")
-def key_from_query(*inputs: Any, **masks: Any) -> tuple:
-    return compose(inputs[0], inputs[0], *inputs[2:], **masks)
-
-
-@multi_head_attention.mistake("""You use `query` for keys and values too: that is
-self-attention only. Keys and values are made from `key` and `value`.""")
-def self_attention_only(*inputs: Any, **masks: Any) -> tuple:
-    return compose(inputs[0], inputs[0], inputs[0], *inputs[3:], **masks)
+    return compose(*inputs, **mask, split=cut)
 
 
 @multi_head_attention.mistake("""You average the attention maps and return one. Every
 head keeps its own: (B, H, Nq, Nk).""")
-def weights_averaged(*inputs: Any, **masks: Any) -> tuple:
-    output, weights = compose(*inputs, **masks)
+def weights_averaged(*inputs: Any, **mask: Any) -> tuple:
+    output, weights = compose(*inputs, **mask)
     return output, weights.mean(dim=1)
-
-
-@multi_head_attention.mistake("""You average the heads' outputs. What one head found
-alone is then thinned out: put the heads side by side.""")
-def outputs_averaged(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, merge=mean_repeated)
-
-
-@multi_head_attention.mistake("""All your heads are copies of the first. Head h uses its
-own channels of q, k and v.""")
-def one_head_tiled(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, change=first_head_for_all)
-
-
-@multi_head_attention.mistake("""All your heads look with the first head's weights. Head
-h computes scores from its own channels of q and k.""")
-def one_map_tiled(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, change=one_map_for_all)
-
-
-@multi_head_attention.mistake("""You use the first item's keys and values for the whole
-batch.""")
-def keys_of_first_item(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, change=first_item_for_all)
-
-
-@multi_head_attention.mistake("""Your mask is inverted. Here True means "may attend";
-torch's nn.MultiheadAttention has it the other way round.""")
-def mask_inverted(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, weigh=inverted)
-
-
-@multi_head_attention.mistake("""You do not use `attn_mask`.""")
-def mask_ignored(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, weigh=ignoring)
-
-
-@multi_head_attention.mistake("""You use the first item's mask for the whole batch. A
-mask (B, 1, Nq, Nk) has one for each item.""")
-def mask_of_first_item(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, weigh=for_first_item)
-
-
-@multi_head_attention.mistake("""You use the first head's mask for all heads. A mask (B,
-H, Nq, Nk) has one for each head.""")
-def mask_of_first_head(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, weigh=for_first_head)
-
-
-@multi_head_attention.mistake("""Your mask lies on the wrong axis: its rows are queries
-and its columns keys, as in the scores.""")
-def mask_transposed(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, weigh=transposed_mask)
-
-
-@multi_head_attention.mistake("""You always put two new axes before the mask. (Nq, Nk)
-broadcasts by itself, and a mask with four axes has them already.""")
-def mask_with_two_axes_added(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, weigh=with_batch_axis_added)
-
-
-@multi_head_attention.mistake("""You insert a head axis into the mask. (Nq, Nk)
-broadcasts by itself, and a mask with four axes has one already.""")
-def mask_with_head_axis_added(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, weigh=with_head_axis_added)
-
-
-@multi_head_attention.mistake("""You mask after the softmax: the forbidden keys have
-already taken their share, and the rest no longer sums to 1. Set their scores to -inf
-before it.""")
-def masked_after_softmax(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, weigh=after_softmax)
-
-
-@multi_head_attention.mistake("""You mask after the softmax and divide by what is left.
-When a forbidden score is far larger than the allowed ones, nothing is left to divide
-by: set the forbidden scores to -inf before the softmax.""")
-def renormalised_after_softmax(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, weigh=renormalised)
-
-
-@multi_head_attention.mistake("""You multiply the scores by the mask. A score of 0 is
-not "forbidden", it gets its share like any other: use -inf.""")
-def scores_times_mask(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, weigh=multiplied)
-
-
-@multi_head_attention.mistake("""You add the boolean mask to the scores, which raises
-the allowed ones by 1. Set the forbidden ones to -inf.""")
-def mask_added(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, weigh=added_as_number)
-
-
-@multi_head_attention.mistake("""You subtract 1e9 from the forbidden scores. One that is
-larger still wins: fill with -inf, whatever the score was.""")
-def forbidden_minus_1e9(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, weigh=minus_a_billion)
-
-
-@multi_head_attention.mistake("""A query that may attend to nothing gives NaN: softmax
-of a row that is all -inf is 0/0. Give such a row zero weights.""")
-def empty_row_nan(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, weigh=with_infinity)
-
-
-@multi_head_attention.mistake("""A query that may attend to nothing attends to
-everything: all its scores are the same large negative number, and softmax shares 1
-among them. Give such a row zero weights.""")
-def empty_row_uniform(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, weigh=uniform_when_empty)
-
-
-@multi_head_attention.mistake("""Your empty row is right going forward, but its gradient
-is NaN: `nan_to_num` mends the result after 0/0 has happened, and the softmax behind it
-still sends NaN back through the sum. Fill the scores with `masked_fill` or
-`torch.where`, which stop the gradient there.""")
-def empty_row_nan_gradient(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, weigh=patched_forward_only)
-
-
-@multi_head_attention.mistake("""You take `exp` of the scores as they are, which
-overflows for large ones. Use softmax, or subtract each row's maximum first.""")
-def exp_overflows(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, weigh=overflowing)
-
-
-@multi_head_attention.mistake("""The weights are cut off from the graph (`detach`,
-`.data` or `no_grad`): no gradient reaches query, key, w_q and w_k.""")
-def weights_detached(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*inputs, **masks, detach=True)
-
-
-@multi_head_attention.mistake("""You compute in float32: float64 inputs lose half their
-digits, and the result has another dtype than the input.""")
-def cast_to_float32(*inputs: Any, **masks: Any) -> tuple:
-    return compose(*(t.float() for t in inputs[:7]), *inputs[7:], **masks)
-
-
-@multi_head_attention.mistake("""Your function changes `query` in place. Whoever called
-it still needs it: build a new tensor.""")
-def query_in_place(*inputs: Any, **masks: Any) -> tuple:
-    result = compose(*(t.clone() for t in inputs[:7]), *inputs[7:], **masks)
-    inputs[0].mul_(0.5)
-    return result
 
 
 @multi_head_attention.mistake("""You return (attn_weights, attn_output). The output
 comes first.""")
-def order_swapped(*inputs: Any, **masks: Any) -> tuple:
-    output, weights = compose(*inputs, **masks)
+def order_swapped(*inputs: Any, **mask: Any) -> tuple:
+    output, weights = compose(*inputs, **mask)
     return weights, output
 
 
 @multi_head_attention.mistake("""You return the output alone. Return the pair
 (attn_output, attn_weights).""")
-def output_only(*inputs: Any, **masks: Any) -> Tensor:
-    return compose(*inputs, **masks)[0]
+def output_only(*inputs: Any, **mask: Any) -> Tensor:
+    return compose(*inputs, **mask)[0]
 
 
 @multi_head_attention.mistake("""You return the scaled scores where the weights belong:
 return what softmax gave.""")
-def scores_for_weights(*inputs: Any, **masks: Any) -> tuple:
-    output, weights = compose(*inputs, **masks)
-    return output, compose(*inputs, weigh=lambda scores, mask: scores)[1] + 0 * weights
+def scores_for_weights(*inputs: Any, **mask: Any) -> tuple:
+    output, _ = compose(*inputs, **mask)
+    return output, compose(*inputs, **mask, weigh=lambda scores, _: scores)[1]
 
 
 @multi_head_attention.mistake("""Your weights are (B, Nq, H, Nk): heads come before
 queries.""")
-def weights_queries_first(*inputs: Any, **masks: Any) -> tuple:
-    output, weights = compose(*inputs, **masks)
+def weights_queries_first(*inputs: Any, **mask: Any) -> tuple:
+    output, weights = compose(*inputs, **mask)
     return output, weights.transpose(1, 2)
+
+
+@multi_head_attention.mistake("""You compute in float32: float64 inputs lose half their
+digits, and the result has another dtype than the input.""")
+def cast_to_float32(*inputs: Any, **mask: Any) -> tuple:
+    return compose(*(t.float() for t in inputs[:7]), *inputs[7:], **mask)
+
+
+@multi_head_attention.mistake("""Your function changes `query` in place. Whoever called
+it still needs it: build a new tensor.""")
+def query_in_place(*inputs: Any, **mask: Any) -> tuple:
+    result = compose(*(t.clone() for t in inputs[:7]), *inputs[7:], **mask)
+    inputs[QUERY].mul_(0.5)
+    return result
 
 
 # --------------------------------------------------------------- MultiHeadAttention
@@ -1281,238 +916,159 @@ def weights_queries_first(*inputs: Any, **masks: Any) -> tuple:
 MultiHeadAttention = Exercise("MultiHeadAttention")
 
 
+def is_padding(lengths: list[int], num_keys: int) -> Tensor:
+    return torch.arange(num_keys) >= torch.tensor(lengths)[:, None]
+
+
 @MultiHeadAttention.cases
 def _(draw: Draw) -> Iterator[Sample]:
     def block(
         name: str,
         sizes: tuple[int, ...],
-        *,
         attn_mask: Tensor | None = None,
         key_padding_mask: Tensor | None = None,
-        change: Callable[[Tensor], Tensor] = lambda x: x,
-        dtype: torch.dtype = torch.float64,
+        *,
+        note: str = "",
         scale: float = 1.0,
-        positional: bool = False,
         huge_key: int | None = None,
+        layout: Callable[[Tensor], Tensor] = torch.clone,
+        dtype: torch.dtype = torch.float64,
+        positional: bool = False,
         **options: Any,
     ) -> Sample:
-        b, h, nq, nk, d_model = sizes
-        shapes: dict[str, tuple[int, ...]] = {}
-        for projection in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            shapes[f"{projection}.weight"] = (d_model, d_model)
-            shapes[f"{projection}.bias"] = (d_model,)
-        parameters = draw.like(shapes)
-        for name_ in ("q_proj.weight", "k_proj.weight"):
-            parameters[name_] *= scale
-        inputs = [draw.normal(b, n, d_model) for n in (nq, nk, nk)]
+        *inputs, w_q, w_k, w_v, w_o, num_heads = drawn(draw, sizes, scale)
+        d_model = sizes[-1]
         if huge_key is not None:
             inputs[1][:, huge_key] *= 1e12
+        weights = {"q_proj": w_q, "k_proj": w_k, "v_proj": w_v, "out_proj": w_o}
+        parameters = {f"{n}.weight": w.to(dtype) for n, w in weights.items()}
+        parameters |= {f"{n}.bias": draw.normal(d_model, dtype=dtype) for n in weights}
         masks = {"attn_mask": attn_mask, "key_padding_mask": key_padding_mask}
-        given = {k: change(m) for k, m in masks.items() if m is not None}
+        masks = {n: layout(m) for n, m in masks.items() if m is not None}
         return module(
             name,
-            init=(d_model, h),
-            parameters={n: p.to(dtype) for n, p in parameters.items()},
-            args=[change(x.to(dtype)) for x in inputs]
-            + (list(given.values()) if positional else []),
-            kwargs={} if positional else given,
+            init=(d_model, num_heads),
+            parameters=parameters,
+            args=[
+                *(layout(x.to(dtype)) for x in inputs),
+                *(masks.values() if positional else ()),
+            ],
+            kwargs={} if positional else masks,
             outputs=("attn_output", "attn_weights"),
+            note=note,
             **options,
         )
 
-    def padding(lengths: list[int], nk: int) -> Tensor:
-        return torch.arange(nk) >= torch.tensor(lengths)[:, None]
-
+    few: dict[str, Any] = {"gradients": False}
     yield block("batch, all sizes different", (2, 3, 5, 6, 12))
-    yield block("same sizes again", (2, 3, 5, 6, 12))
+    yield block("same sizes again", (2, 3, 5, 6, 12), **few)
     yield block("in training", (3, 2, 4, 5, 6), training=True)
     yield block("as many queries as keys", (3, 2, 4, 4, 10))
-    yield block("one item", (1, 2, 4, 3, 6))
+    yield block("one item", (1, 2, 4, 3, 6), **few)
     yield block("one head", (2, 1, 3, 4, 5), note="a single head")
-    yield block(
-        "as many heads as channels", (2, 4, 3, 5, 4), note="each head has one channel"
-    )
-    yield block("one query", (3, 2, 1, 4, 6))
+    note = "each head has one channel"
+    yield block("as many heads as channels", (2, 4, 3, 5, 4), note=note, **few)
+    yield block("one query", (3, 2, 1, 4, 6), **few)
 
     mask: dict[str, Any] = {"aspect": "masks"}
-    yield block(
-        "mask (query, key)",
-        (2, 3, 4, 5, 6),
-        attn_mask=draw.mask(4, 5),
-        note="attn_mask is (query, key)",
-        **mask,
-    )
+    few = {"aspect": "masks", "gradients": False}
+    note = "attn_mask is (query, key)"
+    yield block("mask", (2, 3, 4, 5, 6), draw.mask(4, 5), note=note, **mask)
     yield block(
         "square mask, positional",
         (3, 2, 5, 5, 8),
-        attn_mask=draw.mask(5, 5),
+        draw.mask(5, 5),
         positional=True,
         note="attn_mask is the fourth argument, (query, key), as many queries as keys",
-        **mask,
+        **few,
     )
-    yield block(
-        "mask for each item",
-        (3, 2, 4, 5, 6),
-        attn_mask=draw.mask(3, 1, 4, 5),
-        note="attn_mask is (batch, 1, query, key)",
-        **mask,
-    )
-    yield block(
-        "mask for each head",
-        (2, 3, 4, 5, 6),
-        attn_mask=draw.mask(2, 3, 4, 5),
-        training=True,
-        note="attn_mask is (batch, heads, query, key)",
-        **mask,
-    )
-    yield block(
-        "padding",
-        (3, 2, 4, 5, 6),
-        key_padding_mask=padding([5, 3, 1], 5),
-        note="key_padding_mask alone",
-        **mask,
-    )
-    yield block(
-        "padding anywhere",
-        (2, 3, 5, 5, 6),
-        key_padding_mask=draw.mask(2, 5),
-        training=True,
-        note="key_padding_mask alone, as many queries as keys",
-        **mask,
-    )
-    yield block(
-        "no padding",
-        (2, 2, 3, 4, 6),
-        key_padding_mask=padding([4, 4], 4),
-        note="a key_padding_mask without padding",
-        **mask,
-    )
-    both = draw.mask(4, 5, share=0.7)
-    both[:, 0] = True
+    note = "attn_mask is (batch, 1, query, key)"
+    each = draw.mask(3, 1, 4, 5)
+    yield block("mask for each item", (3, 2, 4, 5, 6), each, note=note, **few)
+    note, each = "attn_mask is (batch, heads, query, key)", draw.mask(2, 3, 4, 5)
+    on: dict[str, Any] = {**mask, "training": True}
+    yield block("mask for each head", (2, 3, 4, 5, 6), each, note=note, **on)
+
+    note, pad = "key_padding_mask alone", is_padding([5, 3, 1], 5)
+    yield block("padding", (3, 2, 4, 5, 6), None, pad, note=note, **mask)
+    note, pad = "key_padding_mask alone, as many queries as keys", draw.mask(2, 5)
+    on = {**few, "training": True}
+    yield block("padding anywhere", (2, 3, 5, 5, 6), None, pad, note=note, **on)
+    note, pad = "a key_padding_mask without padding", is_padding([4, 4], 4)
+    yield block("no padding", (2, 2, 3, 4, 6), None, pad, note=note, **few)
+
+    both = with_some(draw.mask(4, 5, share=0.7))
     both[1] = torch.tensor([False, False, True, True, False])
+    pad, note = is_padding([3, 5, 4], 5), "both masks, attn_mask (query, key)"
+    yield block("both masks", (3, 2, 4, 5, 6), both, pad, note=note, **mask)
+    both = with_some(draw.mask(3, 1, 4, 4, share=0.7))
+    pad, note = is_padding([2, 4, 3], 4), "both masks, attn_mask (batch, 1, query, key)"
+    yield block("both, for each item", (3, 2, 4, 4, 6), both, pad, note=note, **few)
     yield block(
-        "both masks",
-        (3, 2, 4, 5, 6),
-        attn_mask=both,
-        key_padding_mask=padding([3, 5, 4], 5),
-        note="attn_mask (query, key) and key_padding_mask together",
-        **mask,
-    )
-    each = draw.mask(2, 3, 5, 4, share=0.7)
-    each[..., 0] = True
-    yield block(
-        "both masks, for each head",
+        "both, for each head",
         (2, 3, 5, 4, 6),
-        attn_mask=each,
-        key_padding_mask=padding([2, 3], 4),
+        with_some(draw.mask(2, 3, 5, 4, share=0.7)),
+        is_padding([2, 3], 4),
         positional=True,
-        note="attn_mask (batch, heads, query, key) and key_padding_mask together",
-        **mask,
+        note="both masks by position, attn_mask (batch, heads, query, key)",
+        **few,
     )
-    item = draw.mask(3, 1, 4, 4, share=0.7)
-    item[..., 0] = True
-    yield block(
-        "both masks, for each item",
-        (3, 2, 4, 4, 6),
-        attn_mask=item,
-        key_padding_mask=padding([2, 4, 3], 4),
-        note="attn_mask (batch, 1, query, key) and key_padding_mask together",
-        **mask,
-    )
-    yield block(
-        "empty row",
-        (2, 3, 4, 5, 6),
-        attn_mask=with_empty_rows(draw.mask(4, 5)),
-        note="query 1 may attend to no key",
-        **mask,
-    )
+
+    some, note = with_empty_row(draw.mask(4, 5)), "query 1 may attend to no key"
+    yield block("empty row", (2, 3, 4, 5, 6), some, note=note, **mask)
     yield block(
         "empty row in one head",
         (3, 2, 5, 4, 6),
-        attn_mask=with_empty_rows(draw.mask(3, 2, 5, 4)),
+        with_empty_row(draw.mask(3, 2, 5, 4)),
         training=True,
         note="one query of one head may attend to no key",
         **mask,
     )
-    yield block(
-        "all padding",
-        (3, 2, 4, 5, 6),
-        key_padding_mask=padding([4, 0, 2], 5),
-        note="item 1 is all padding",
-        **mask,
-    )
+    pad, note = is_padding([4, 0, 2], 5), "item 1 is all padding"
+    yield block("all padding", (3, 2, 4, 5, 6), None, pad, note=note, **mask)
     late = draw.mask(4, 5)
     late[2] = torch.tensor([False, False, False, True, True])
     yield block(
         "empty by both masks",
         (2, 2, 4, 5, 6),
-        attn_mask=late,
-        key_padding_mask=padding([3, 5], 5),
+        late,
+        is_padding([3, 5], 5),
         note="the two masks together leave query 2 of item 0 no key",
         **mask,
     )
-    forbidden = draw.mask(5, 4)
-    forbidden[:, 2] = False
-    forbidden[:, 0] = True
-    yield block(
-        "huge masked key",
-        (2, 2, 5, 4, 6),
-        attn_mask=forbidden,
-        huge_key=2,
-        note="the scores of a forbidden key are about 1e12",
-        **mask,
-    )
-    yield block(
-        "huge padded key",
-        (2, 3, 4, 5, 6),
-        key_padding_mask=padding([3, 2], 5),
-        huge_key=4,
-        note="the scores of a padded key are about 1e12",
-        **mask,
-    )
+    some, note = without_key(draw.mask(5, 4), 2), "a forbidden key scores about 1e12"
+    huge: dict[str, Any] = {**mask, "note": note}
+    yield block("huge masked key", (2, 2, 5, 4, 6), some, huge_key=2, **huge)
+    pad, huge["note"] = is_padding([3, 2], 5), "a padded key scores about 1e12"
+    yield block("huge padded key", (2, 3, 4, 5, 6), None, pad, huge_key=4, **huge)
 
     robust: dict[str, Any] = {"aspect": "robustness"}
-    yield block(
-        "large scores",
-        (2, 2, 4, 5, 8),
-        scale=40.0,
-        note="scores of several thousand, where exp overflows",
-        **robust,
-    )
-    some = draw.mask(2, 3, 5, 4, share=0.7)
-    some[..., 0] = True
+    few = {"aspect": "robustness", "gradients": False}
+    note = "scores of several thousand, where exp overflows"
+    yield block("large scores", (2, 2, 4, 5, 8), scale=40.0, note=note, **robust)
     yield block(
         "not contiguous",
         (2, 3, 5, 4, 6),
-        attn_mask=some,
-        key_padding_mask=padding([3, 2], 4),
-        change=noncontiguous,
+        with_some(draw.mask(2, 3, 5, 4, share=0.7)),
+        is_padding([3, 2], 4),
+        layout=noncontiguous,
         note="the inputs and masks are transposed views",
         **robust,
     )
+    yield block("float32", (2, 2, 3, 4, 6), dtype=torch.float32, **few)
+    some, pad = with_empty_row(draw.mask(4, 3)), is_padding([3, 2], 3)
+    few["note"] = "float32 and both masks"
     yield block(
-        "float32", (2, 2, 3, 4, 6), dtype=torch.float32, gradients=False, **robust
+        "float32, masks", (2, 2, 4, 3, 6), some, pad, dtype=torch.float32, **few
     )
-    yield block(
-        "float32 with masks",
-        (2, 2, 4, 3, 6),
-        attn_mask=with_empty_rows(draw.mask(4, 3)),
-        key_padding_mask=padding([3, 2], 3),
-        dtype=torch.float32,
-        gradients=False,
-        note="float32 and masks",
-        **robust,
-    )
-    yield block(
-        "float16", (2, 2, 3, 5, 4), dtype=torch.float16, gradients=False, **robust
-    )
+    few["note"] = ""
+    yield block("float16", (2, 2, 3, 5, 4), dtype=torch.float16, **few)
     for d_model, num_heads in ((10, 4), (4, 8)):
-        yield module(
-            f"{d_model} channels, {num_heads} heads",
-            init=(d_model, num_heads),
-            aspect="errors",
-            note=f"MultiHeadAttention({d_model}, {num_heads})",
-        )
+        note = f"MultiHeadAttention({d_model}, {num_heads})"
+        yield module(note, init=(d_model, num_heads), aspect="errors", note=note)
+
+
+NAMES = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 
 @MultiHeadAttention.reference
@@ -1536,8 +1092,8 @@ class MultiHeadAttentionReference(nn.Module):
         real = ~key_padding_mask[:, None, None, :]  # (batch, 1, 1, key)
         return real if attn_mask is None else attn_mask & real
 
-    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple:
-        return self.q_proj(query), self.k_proj(key), self.v_proj(value)
+    def merge(self, heads: Tensor) -> Tensor:
+        return merge(heads)
 
     def forward(
         self,
@@ -1547,22 +1103,27 @@ class MultiHeadAttentionReference(nn.Module):
         attn_mask: Tensor | None = None,
         key_padding_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        q, k, v = self.project(query, key, value)
-        allowed = self.allowed(attn_mask, key_padding_mask)
-        merged, weights = attend_in_heads(
-            q, k, v, self.num_heads, allowed, **self.parts
+        heads, weights = attend_in_heads(
+            (query, key, value),
+            (self.q_proj, self.k_proj, self.v_proj),
+            self.num_heads,
+            self.allowed(attn_mask, key_padding_mask),
+            **self.parts,
         )
-        return self.out_proj(merged), weights
+        return self.out_proj(self.merge(heads)), weights
+
+
+Block = MultiHeadAttentionReference
 
 
 @MultiHeadAttention.alternative
-class WithTorch(nn.Module):
+class FromTutorials(nn.Module):
     def __init__(self, d_model: int, num_heads: int) -> None:
         super().__init__()
         if d_model % num_heads != 0:
             raise ValueError(f"num_heads={num_heads} does not divide d_model={d_model}")
         self.heads = num_heads
-        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+        for name in NAMES:
             setattr(self, name, nn.Linear(d_model, d_model, bias=True))
 
     def cut(self, x: Tensor) -> Tensor:
@@ -1586,7 +1147,7 @@ class WithTorch(nn.Module):
 
 
 @MultiHeadAttention.alternative
-class WithDropoutAndBuffers(MultiHeadAttentionReference):
+class WithDropoutAndBuffer(Block):
     def __init__(self, d_model: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__(d_model, num_heads)
         self.dropout = nn.Dropout(dropout)
@@ -1596,12 +1157,14 @@ class WithDropoutAndBuffers(MultiHeadAttentionReference):
     def forward(
         self, query, key, value, attn_mask=None, key_padding_mask=None
     ) -> tuple:
-        q, k, v = (split(x, self.num_heads) for x in self.project(query, key, value))
+        layers = (self.q_proj, self.k_proj, self.v_proj)
+        pairs = zip(layers, (query, key, value), strict=True)
+        q, k, v = (split(layer(x), self.num_heads) for layer, x in pairs)
         allowed = torch.ones_like(q @ k.mT, dtype=torch.bool)
         if attn_mask is not None:
             allowed = allowed & attn_mask
         if key_padding_mask is not None:
-            allowed = allowed & ~key_padding_mask.view(len(key), 1, 1, -1)
+            allowed = allowed & ~key_padding_mask.reshape(len(key), 1, 1, -1)
         empty = ~allowed.any(dim=-1, keepdim=True)
         scores = (q / self.head_dim.sqrt()) @ k.mT
         scores = torch.where(allowed | empty, scores, scores.new_tensor(-INFINITY))
@@ -1610,22 +1173,17 @@ class WithDropoutAndBuffers(MultiHeadAttentionReference):
 
 
 @MultiHeadAttention.alternative
-class HeadByHead(MultiHeadAttentionReference):
+class HeadByHead(Block):
     def forward(
         self, query, key, value, attn_mask=None, key_padding_mask=None
     ) -> tuple:
+        layers = (self.q_proj, self.k_proj, self.v_proj)
         width = self.q_proj.in_features // self.num_heads
         output, maps = self.out_proj.bias, []
         for h in range(self.num_heads):
             own = slice(h * width, (h + 1) * width)
-            q, k, v = (
-                F.linear(x, p.weight[own], p.bias[own])
-                for x, p in (
-                    (query, self.q_proj),
-                    (key, self.k_proj),
-                    (value, self.v_proj),
-                )
-            )
+            pairs = zip(layers, (query, key, value), strict=True)
+            q, k, v = (F.linear(x, p.weight[own], p.bias[own]) for p, x in pairs)
             allowed = self.allowed(attn_mask, key_padding_mask)
             if allowed is not None and allowed.dim() == 4:
                 allowed = allowed.expand(-1, self.num_heads, -1, -1)[:, h]
@@ -1635,89 +1193,29 @@ class HeadByHead(MultiHeadAttentionReference):
 
 
 @MultiHeadAttention.alternative
-class ThroughOfficialFunction(MultiHeadAttentionReference):
-    """Rows without a key are opened for torch, and closed by hand afterwards."""
+class ThroughTorch(Block):
+    """Rows without a key are opened for torch and closed by hand afterwards."""
 
     def forward(
         self, query, key, value, attn_mask=None, key_padding_mask=None
     ) -> tuple:
-        shape = (len(query), self.num_heads, query.shape[1], key.shape[1])
         allowed = self.allowed(attn_mask, key_padding_mask)
         if allowed is None:
             allowed = torch.ones((), dtype=torch.bool, device=query.device)
-        allowed = allowed.expand(shape)
+        allowed = allowed.expand(len(query), self.num_heads, query.size(1), key.size(1))
         some = allowed.any(dim=-1, keepdim=True)
-        q, k, v = (split(x, self.num_heads) for x in self.project(query, key, value))
-        options = {"attn_mask": allowed | ~some}
-        z = F.scaled_dot_product_attention(q, k, v, **options) * some
+        layers = (self.q_proj, self.k_proj, self.v_proj)
+        pairs = zip(layers, (query, key, value), strict=True)
+        q, k, v = (split(layer(x), self.num_heads) for layer, x in pairs)
+        opened = allowed | ~some
+        z = F.scaled_dot_product_attention(q, k, v, attn_mask=opened) * some
         weights = weigh(q @ k.mT * q.shape[-1] ** -0.5, allowed)
         return self.out_proj(z.transpose(1, 2).flatten(2)), weights.detach()
 
 
-Base = MultiHeadAttentionReference
-
-
-@MultiHeadAttention.mistake("""You split with `view(B, H, N, d)`: that cuts the token
-axis. View as (B, N, H, d), then swap the two middle axes.""")
-class ViewedInSplit(Base):
-    parts: ClassVar = {"split": viewed_split}
-
-
-@MultiHeadAttention.mistake("""You merge with `reshape` alone: swap heads and tokens
-back first, then join the last two axes.""")
-class ReshapedInMerge(Base):
-    parts: ClassVar = {"merge": viewed_merge}
-
-
-@MultiHeadAttention.mistake("""You reshape without `transpose` in the split and in the
-merge. The round trip hides it, but in between each head attends among pieces of a few
-tokens.""")
-class ReshapedInBoth(Base):
-    parts: ClassVar = {"split": viewed_split, "merge": viewed_merge}
-
-
-@MultiHeadAttention.mistake("""You deal the channels out to the heads like cards. A head
-owns neighbouring channels: cut the last axis into (H, d), not (d, H).""")
-class ChannelsInterleaved(Base):
-    parts: ClassVar = {"split": interleaved_split, "merge": interleaved_merge}
-
-
-@MultiHeadAttention.mistake("""You divide by √d_model. A head's score is a sum over
-head_dim terms: divide by √head_dim.""")
-class ScaledByModelWidth(Base):
-    def forward(self, query, *inputs: Any, **masks: Any) -> tuple:
-        self.parts = {"scale": query.shape[-1] ** -0.5}
-        return super().forward(query, *inputs, **masks)
-
-
-@MultiHeadAttention.mistake("""Your scores are not divided by √head_dim.""")
-class WithoutScale(Base):
-    parts: ClassVar = {"scale": 1.0}
-
-
-@MultiHeadAttention.mistake("""You divide by head_dim, or by √head_dim twice. Divide by
-√head_dim, once.""")
-class DividedByHeadDim(Base):
-    def forward(self, query, *inputs: Any, **masks: Any) -> tuple:
-        self.parts = {"scale": self.num_heads / query.shape[-1]}
-        return super().forward(query, *inputs, **masks)
-
-
-@MultiHeadAttention.mistake("""Your softmax runs over the heads: they compete for each
-key. Every head has a softmax of its own, over the keys, dim=-1.""")
-class SoftmaxOverHeads(Base):
-    parts: ClassVar = {"weigh": softmax_over(1)}
-
-
-@MultiHeadAttention.mistake("""Your softmax runs over the queries. It runs over the
-keys, dim=-1, so that each row sums to 1.""")
-class SoftmaxOverQueries(Base):
-    parts: ClassVar = {"weigh": softmax_over(2)}
-
-
 @MultiHeadAttention.mistake("""Your forward does not use out_proj: the heads' channels
 never mix.""")
-class WithoutOutProj(Base):
+class WithoutOutProj(Block):
     def forward(self, *inputs: Any, **masks: Any) -> tuple:
         out_proj, self._modules["out_proj"] = self.out_proj, nn.Identity()
         try:
@@ -1728,35 +1226,27 @@ class WithoutOutProj(Base):
 
 @MultiHeadAttention.mistake("""You multiply with the weights but do not add the biases.
 Call the layers, `self.q_proj(query)`, and both happen.""")
-class BiasesNotAdded(Base):
+class BiasesNotAdded(Block):
     def forward(
         self, query, key, value, attn_mask=None, key_padding_mask=None
     ) -> tuple:
-        return compose(
-            query,
-            key,
-            value,
-            self.q_proj.weight,
-            self.k_proj.weight,
-            self.v_proj.weight,
-            self.out_proj.weight,
-            self.num_heads,
-            self.allowed(attn_mask, key_padding_mask),
-        )
+        weights = (getattr(self, name).weight for name in NAMES)
+        allowed = self.allowed(attn_mask, key_padding_mask)
+        return compose(query, key, value, *weights, self.num_heads, allowed)
 
 
 @MultiHeadAttention.mistake("""Your layers have no biases. `nn.Linear(d_model, d_model)`
 has one unless you switch it off.""")
-class WithoutBiases(Base):
+class WithoutBiases(Block):
     def __init__(self, d_model: int, num_heads: int) -> None:
         super().__init__(d_model, num_heads)
-        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+        for name in NAMES:
             setattr(self, name, nn.Linear(d_model, d_model, bias=False))
 
 
 @MultiHeadAttention.mistake("""Your out_proj has no bias. The q, k and v projections and
 out_proj all have one.""")
-class OutProjWithoutBias(Base):
+class OutProjWithoutBias(Block):
     def __init__(self, d_model: int, num_heads: int) -> None:
         super().__init__(d_model, num_heads)
         self.out_proj = nn.Linear(d_model, d_model, bias=False)
@@ -1764,15 +1254,15 @@ class OutProjWithoutBias(Base):
 
 @MultiHeadAttention.mistake("""Your projections are head_dim wide: they make one head.
 They are d_model wide and make all heads at once, head_dim channels for each.""")
-class ProjectionsHeadWide(Base):
+class ProjectionsHeadWide(Block):
     def __init__(self, d_model: int, num_heads: int) -> None:
         super().__init__(d_model, num_heads)
-        for name in ("q_proj", "k_proj", "v_proj"):
+        for name in NAMES[:3]:
             setattr(self, name, nn.Linear(d_model, d_model // num_heads))
 
 
 @MultiHeadAttention.mistake("""You pack q, k and v into one layer, as torch's own module
-does. Here the names are q_proj, k_proj, v_proj and out_proj.""")
+does. Here they are three layers: q_proj, k_proj and v_proj.""")
 class PackedProjections(nn.Module):
     def __init__(self, d_model: int, num_heads: int) -> None:
         super().__init__()
@@ -1781,18 +1271,17 @@ class PackedProjections(nn.Module):
         self.out_proj = nn.Linear(d_model, d_model)
 
 
-@MultiHeadAttention.mistake("""One attribute is missing or misnamed: the output layer is
-called `out_proj`.""")
-class OutProjMisnamed(Base):
+@MultiHeadAttention.mistake("""The output layer has another name: it is called
+`out_proj`.""")
+class OutProjMisnamed(Block):
     def __init__(self, d_model: int, num_heads: int) -> None:
         super().__init__(d_model, num_heads)
         self.o_proj = self.out_proj
         del self.out_proj
 
 
-@MultiHeadAttention.mistake("""You wrap one of torch's modules: it has other parameter
-names, other masks and NaN for an empty row. Build the block from four nn.Linear
-layers.""")
+@MultiHeadAttention.mistake("""You wrap torch's module: it has other parameter names,
+other masks and NaN for an empty row. Build the block from four nn.Linear layers.""")
 class WrapsOfficial(nn.Module):
     def __init__(self, d_model: int, num_heads: int) -> None:
         super().__init__()
@@ -1800,72 +1289,34 @@ class WrapsOfficial(nn.Module):
         self.attention = nn.MultiheadAttention(d_model, num_heads, batch_first=True)
 
 
-@MultiHeadAttention.mistake(
-    """The values are made from `key`: use `self.v_proj(value)`."""
-)
-class ValueFromKey(Base):
-    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple:
-        return super().project(query, key, key)
-
-
-@MultiHeadAttention.mistake(
-    """The keys are made from `query`: use `self.k_proj(key)`."""
-)
-class KeyFromQuery(Base):
-    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple:
-        return super().project(query, query, value)
-
-
-@MultiHeadAttention.mistake("""You use `query` for keys and values too: that is
-self-attention only.""")
-class SelfAttentionOnly(Base):
-    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple:
-        return super().project(query, query, query)
-
-
 @MultiHeadAttention.mistake("""The keys are made by q_proj: use k_proj for them.""")
-class KeysByQProj(Base):
-    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple:
-        return self.q_proj(query), self.q_proj(key), self.v_proj(value)
-
-
-@MultiHeadAttention.mistake("""All your heads are copies of the first. Head h uses its
-own channels of q, k and v.""")
-class OneHeadTiled(Base):
-    parts: ClassVar = {"change": first_head_for_all}
-
-
-@MultiHeadAttention.mistake("""You use the first item's keys and values for the whole
-batch.""")
-class KeysOfFirstItem(Base):
-    parts: ClassVar = {"change": first_item_for_all}
+class KeysByQProj(Block):
+    def forward(self, *inputs: Any, **masks: Any) -> tuple:
+        k_proj, self._modules["k_proj"] = self.k_proj, self.q_proj
+        try:
+            return super().forward(*inputs, **masks)
+        finally:
+            self._modules["k_proj"] = k_proj
 
 
 @MultiHeadAttention.mistake("""You average the attention maps. Every head keeps its own:
 (B, H, Nq, Nk).""")
-class WeightsAveraged(Base):
+class WeightsAveraged(Block):
     def forward(self, *inputs: Any, **masks: Any) -> tuple:
         output, weights = super().forward(*inputs, **masks)
         return output, weights.mean(dim=1)
 
 
-@MultiHeadAttention.mistake(
-    """You average the heads' outputs. Put the heads side by side."""
-)
-class OutputsAveraged(Base):
-    parts: ClassVar = {"merge": mean_repeated}
-
-
 @MultiHeadAttention.mistake("""You return the output alone. Return the pair
 (attn_output, attn_weights).""")
-class OutputOnly(Base):
+class OutputOnly(Block):
     def forward(self, *inputs: Any, **masks: Any) -> Tensor:
         return super().forward(*inputs, **masks)[0]
 
 
 @MultiHeadAttention.mistake("""Your block adds the query to its output. Residual
 connections come with the encoder layer.""")
-class WithResidual(Base):
+class WithResidual(Block):
     def forward(self, query, *inputs: Any, **masks: Any) -> tuple:
         output, weights = super().forward(query, *inputs, **masks)
         return output + query, weights
@@ -1873,7 +1324,7 @@ class WithResidual(Base):
 
 @MultiHeadAttention.mistake("""Both of your masks are inverted. In attn_mask True means
 "may attend", in key_padding_mask True means "is padding".""")
-class BothMasksInverted(Base):
+class BothMasksInverted(Block):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         return super().allowed(
             None if attn_mask is None else ~attn_mask,
@@ -1883,7 +1334,7 @@ class BothMasksInverted(Base):
 
 @MultiHeadAttention.mistake("""Your attn_mask is inverted. Here True means "may attend";
 torch's nn.MultiheadAttention has it the other way round.""")
-class MaskInverted(Base):
+class MaskInverted(Block):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         turned = None if attn_mask is None else ~attn_mask
         return super().allowed(turned, key_padding_mask)
@@ -1891,51 +1342,49 @@ class MaskInverted(Base):
 
 @MultiHeadAttention.mistake("""Your key_padding_mask is inverted. In it True means "is
 padding": those keys are left out.""")
-class PaddingInverted(Base):
+class PaddingInverted(Block):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         turned = None if key_padding_mask is None else ~key_padding_mask
         return super().allowed(attn_mask, turned)
 
 
 @MultiHeadAttention.mistake("""You use neither of the two masks.""")
-class MasksIgnored(Base):
+class MasksIgnored(Block):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         return None
 
 
 @MultiHeadAttention.mistake("""You do not use `attn_mask`.""")
-class MaskIgnored(Base):
+class MaskIgnored(Block):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         return super().allowed(None, key_padding_mask)
 
 
 @MultiHeadAttention.mistake("""You do not use `key_padding_mask`.""")
-class PaddingIgnored(Base):
+class PaddingIgnored(Block):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         return attn_mask
 
 
 @MultiHeadAttention.mistake("""When both masks are given you use key_padding_mask alone:
 the second one overwrites the first. A key must be allowed by both.""")
-class PaddingReplacesMask(Base):
+class PaddingReplacesMask(Block):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
-        return super().allowed(
-            attn_mask if key_padding_mask is None else None, key_padding_mask
-        )
+        kept = attn_mask if key_padding_mask is None else None
+        return super().allowed(kept, key_padding_mask)
 
 
 @MultiHeadAttention.mistake("""When both masks are given you use attn_mask alone. A key
 must be allowed by both.""")
-class MaskReplacesPadding(Base):
+class MaskReplacesPadding(Block):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
-        return super().allowed(
-            attn_mask, key_padding_mask if attn_mask is None else None
-        )
+        kept = key_padding_mask if attn_mask is None else None
+        return super().allowed(attn_mask, kept)
 
 
 @MultiHeadAttention.mistake("""You allow a key when either mask allows it (`|`). It must
 be allowed by both (`&`).""")
-class EitherMaskAllows(Base):
+class EitherMaskAllows(Block):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         if attn_mask is None or key_padding_mask is None:
             return super().allowed(attn_mask, key_padding_mask)
@@ -1944,7 +1393,7 @@ class EitherMaskAllows(Base):
 
 @MultiHeadAttention.mistake("""Your key_padding_mask lies on the query axis. It marks
 keys: insert it as (B, 1, 1, Nk).""")
-class QueriesPadded(Base):
+class QueriesPadded(Block):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         if key_padding_mask is None:
             return attn_mask
@@ -1954,7 +1403,7 @@ class QueriesPadded(Base):
 
 @MultiHeadAttention.mistake("""You insert one axis into key_padding_mask: (B, 1, Nk)
 then meets the head axis with its batch axis. It takes two: (B, 1, 1, Nk).""")
-class PaddingOneAxisShort(Base):
+class PaddingOneAxisShort(Block):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         if key_padding_mask is None:
             return attn_mask
@@ -1964,17 +1413,16 @@ class PaddingOneAxisShort(Base):
 
 @MultiHeadAttention.mistake("""You use the first item's key_padding_mask for the whole
 batch.""")
-class PaddingOfFirstItem(Base):
+class PaddingOfFirstItem(Block):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         if key_padding_mask is not None:
             key_padding_mask = key_padding_mask[:1].expand_as(key_padding_mask)
         return super().allowed(attn_mask, key_padding_mask)
 
 
-@MultiHeadAttention.mistake(
-    """You use the first item's attn_mask for the whole batch."""
-)
-class MaskOfFirstItem(Base):
+@MultiHeadAttention.mistake("""You use the first item's attn_mask for the whole
+batch.""")
+class MaskOfFirstItem(Block):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         if attn_mask is not None and attn_mask.dim() == 4:
             attn_mask = attn_mask[:1].expand_as(attn_mask)
@@ -1982,7 +1430,7 @@ class MaskOfFirstItem(Base):
 
 
 @MultiHeadAttention.mistake("""You use the first head's attn_mask for all heads.""")
-class MaskOfFirstHead(Base):
+class MaskOfFirstHead(Block):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         if attn_mask is not None and attn_mask.dim() == 4:
             attn_mask = attn_mask[:, :1]
@@ -1991,7 +1439,7 @@ class MaskOfFirstHead(Base):
 
 @MultiHeadAttention.mistake("""Your attn_mask lies on the wrong axis: its rows are
 queries and its columns keys, as in the scores.""")
-class MaskTransposed(Base):
+class MaskTransposed(Block):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         turned = None if attn_mask is None else attn_mask.mT
         return super().allowed(turned, key_padding_mask)
@@ -2000,7 +1448,7 @@ class MaskTransposed(Base):
 @MultiHeadAttention.mistake("""Your forward takes key_padding_mask before attn_mask, as
 torch's module does. Here attn_mask is the fourth argument and key_padding_mask the
 fifth.""")
-class MasksInTorchsOrder(Base):
+class MasksInTorchsOrder(Block):
     def forward(
         self, query, key, value, key_padding_mask=None, attn_mask=None
     ) -> tuple:
@@ -2009,84 +1457,27 @@ class MasksInTorchsOrder(Base):
 
 @MultiHeadAttention.mistake("""Your code changes attn_mask in place (`&=`). Whoever
 called it still needs it: write `attn_mask & …`.""")
-class MaskInPlace(Base):
+class MaskInPlace(Block):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         allowed = super().allowed(attn_mask, key_padding_mask)
-        if attn_mask is not None and key_padding_mask is not None:
-            if attn_mask.shape == allowed.shape:
-                attn_mask.copy_(allowed)
+        given = attn_mask is not None and key_padding_mask is not None
+        if given and attn_mask.shape == allowed.shape:
+            attn_mask.copy_(allowed)
         return allowed
-
-
-@MultiHeadAttention.mistake("""You mask after the softmax: the forbidden keys have
-already taken their share. Set their scores to -inf before it.""")
-class MaskedAfterSoftmax(Base):
-    parts: ClassVar = {"weigh": after_softmax}
-
-
-@MultiHeadAttention.mistake("""You mask after the softmax and divide by what is left.
-When a forbidden score is far larger than the allowed ones, nothing is left: set the
-forbidden scores to -inf before the softmax.""")
-class RenormalisedAfterSoftmax(Base):
-    parts: ClassVar = {"weigh": renormalised}
-
-
-@MultiHeadAttention.mistake("""You multiply the scores by the mask. A score of 0 gets
-its share like any other: use -inf.""")
-class ScoresTimesMask(Base):
-    parts: ClassVar = {"weigh": multiplied}
-
-
-@MultiHeadAttention.mistake("""You subtract 1e9 from the forbidden scores. One that is
-larger still wins: fill with -inf, whatever the score was.""")
-class ForbiddenMinus1e9(Base):
-    parts: ClassVar = {"weigh": minus_a_billion}
-
-
-@MultiHeadAttention.mistake("""A query that may attend to nothing gives NaN: softmax of
-a row that is all -inf is 0/0. Give such a row zero weights; its output is then
-out_proj's bias.""")
-class EmptyRowNaN(Base):
-    parts: ClassVar = {"weigh": with_infinity}
-
-
-@MultiHeadAttention.mistake("""A query that may attend to nothing attends to everything:
-all its scores are the same large negative number. Give such a row zero weights.""")
-class EmptyRowUniform(Base):
-    parts: ClassVar = {"weigh": uniform_when_empty}
-
-
-@MultiHeadAttention.mistake("""Your empty row is right going forward, but its gradient
-is NaN: `nan_to_num` mends the result after 0/0 has happened. Fill the scores with
-`masked_fill` or `torch.where`, which stop the gradient there.""")
-class EmptyRowNaNGradient(Base):
-    parts: ClassVar = {"weigh": patched_forward_only}
 
 
 @MultiHeadAttention.mistake("""You set the output of an empty row to zero. Its weights
 are zero, so its heads read nothing, and out_proj still adds its bias.""")
-class EmptyRowWithoutBias(Base):
+class EmptyRowWithoutBias(Block):
     def forward(self, *inputs: Any, **masks: Any) -> tuple:
         output, weights = super().forward(*inputs, **masks)
         empty = (weights == 0).all(dim=-1).all(dim=1)
         return output.masked_fill(empty[..., None], 0.0), weights
 
 
-@MultiHeadAttention.mistake("""You take `exp` of the scores as they are, which overflows
-for large ones. Use softmax, or subtract each row's maximum first.""")
-class ExpOverflows(Base):
-    parts: ClassVar = {"weigh": overflowing}
-
-
-@MultiHeadAttention.mistake("""The weights are cut off from the graph: no gradient
-reaches q_proj and k_proj, which would never learn.""")
-class WeightsDetached(Base):
-    parts: ClassVar = {"detach": True}
-
-
 @MultiHeadAttention.mistake("""You do not test whether num_heads divides d_model. Raise
 a ValueError in the constructor, where the two numbers are given.""")
-class WithoutDivisibilityCheck(Base):
+class WithoutDivisibilityCheck(Block):
     def __init__(self, d_model: int, num_heads: int) -> None:
         super().__init__(d_model, 1)
         self.num_heads = num_heads
@@ -2094,7 +1485,7 @@ class WithoutDivisibilityCheck(Base):
 
 @MultiHeadAttention.mistake("""You use `assert`, which raises an AssertionError and is
 gone under `python -O`. Use `if …: raise ValueError(…)`.""")
-class Asserted(Base):
+class Asserted(Block):
     def __init__(self, d_model: int, num_heads: int) -> None:
         if d_model % num_heads:
             raise AssertionError("num_heads must divide d_model")
@@ -2123,17 +1514,14 @@ def head_contributions_reference(
     num_heads: int,
     attn_mask: Tensor | None = None,
 ) -> Tensor:
-    # The output of the whole when every other head reads nothing.
+    # The output of the whole when the values of all other heads are zero.
     head_dim = w_v.shape[0] // num_heads
     alone = []
     for h in range(num_heads):
         own = torch.zeros(w_v.shape[0], 1, dtype=w_v.dtype, device=w_v.device)
         own[h * head_dim : (h + 1) * head_dim] = 1
-        alone.append(
-            multi_head_attention_reference(
-                query, key, value, w_q, w_k, w_v * own, w_o, num_heads, attn_mask
-            )[0]
-        )
+        inputs = (query, key, value, w_q, w_k, w_v * own, w_o, num_heads, attn_mask)
+        alone.append(multi_head_attention_reference(*inputs)[0])
     return torch.stack(alone, dim=1)
 
 
@@ -2148,16 +1536,10 @@ def by_columns_of_w_o(
 def by_einsum(
     query, key, value, w_q, w_k, w_v, w_o, num_heads, attn_mask=None
 ) -> Tensor:
-    heads, _ = attend_in_heads(
-        F.linear(query, w_q),
-        F.linear(key, w_k),
-        F.linear(value, w_v),
-        num_heads,
-        attn_mask,
-        merge=shared_out,
-    )
-    blocks = w_o.unflatten(1, (num_heads, -1))  # (d_model, heads, head_dim)
-    return torch.einsum("bhqd,mhd->bhqm", heads, blocks)
+    eye = identity_like(w_o)
+    inputs = (query, key, value, w_q, w_k, w_v, eye, num_heads, attn_mask)
+    heads = compose(*inputs)[0].unflatten(2, (num_heads, -1))
+    return torch.einsum("bqhd,mhd->bhqm", heads, w_o.unflatten(1, (num_heads, -1)))
 
 
 @head_contributions.alternative
@@ -2188,220 +1570,420 @@ def values_mixed_last(
 @head_contributions.mistake("""You return what each head read, before w_o. A
 contribution is what reaches the output: multiply each head with its own columns of
 w_o.""")
-def before_out_proj(*inputs: Any, **masks: Any) -> Tensor:
-    q, k, v = (x @ w.mT for x, w in zip(inputs[:3], inputs[3:6], strict=True))
-    return attend_in_heads(q, k, v, *inputs[7:], **masks, merge=shared_out)[0]
+def before_out_proj(*inputs: Any, **mask: Any) -> Tensor:
+    merged = compose(*replaced(inputs, {W_O: identity_like(inputs[W_O])}), **mask)[0]
+    return split(merged, inputs[NUM_HEADS])
 
 
 @head_contributions.mistake("""You pad each head's channels with zeros but leave out
 w_o: multiply with it, and the zeros pick the head's columns.""")
-def padded_without_out_proj(*inputs: Any, **masks: Any) -> Tensor:
-    eye = torch.eye(inputs[6].shape[0], dtype=inputs[6].dtype, device=inputs[6].device)
-    return contribute(*inputs[:6], eye, *inputs[7:], **masks)
+def padded_without_out_proj(*inputs: Any, **mask: Any) -> Tensor:
+    return contribute(*replaced(inputs, {W_O: identity_like(inputs[W_O])}), **mask)
 
 
 @head_contributions.mistake("""You cut w_o by rows. A head owns input channels of w_o,
 and in nn.Linear's layout (out, in) those are its columns.""")
-def rows_of_w_o(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs[:6], inputs[6].mT, *inputs[7:], **masks)
+def rows_of_w_o(*inputs: Any, **mask: Any) -> Tensor:
+    return contribute(*replaced(inputs, {W_O: inputs[W_O].mT}), **mask)
 
 
 @head_contributions.mistake("""You interleave the columns of w_o. Head h meets
 neighbouring columns, from h * head_dim on.""")
-def columns_interleaved(*inputs: Any, **masks: Any) -> Tensor:
-    w_o, num_heads = inputs[6], inputs[7]
-    mixed = w_o.unflatten(1, (-1, num_heads)).mT.flatten(1)
-    return contribute(*inputs[:6], mixed, *inputs[7:], **masks)
+def columns_interleaved(*inputs: Any, **mask: Any) -> Tensor:
+    dealt = inputs[W_O].unflatten(1, (-1, inputs[NUM_HEADS])).mT.flatten(1)
+    return contribute(*replaced(inputs, {W_O: dealt}), **mask)
 
 
 @head_contributions.mistake("""You give every head an equal share of the output. That
 sums up, but says nothing about who wrote what: use each head's own output and columns
 of w_o.""")
-def equal_shares(*inputs: Any, **masks: Any) -> Tensor:
-    output = compose(*inputs, **masks)[0] / inputs[7]
-    return output[:, None].expand(-1, inputs[7], -1, -1)
+def equal_shares(*inputs: Any, **mask: Any) -> Tensor:
+    return whole_output_for_each(*inputs, **mask) / inputs[NUM_HEADS]
 
 
 @head_contributions.mistake("""Every head gets the whole output: the sum over the heads
 is then H times too large.""")
-def whole_output_for_each(*inputs: Any, **masks: Any) -> Tensor:
-    output = compose(*inputs, **masks)[0]
-    return output[:, None].expand(-1, inputs[7], -1, -1)
+def whole_output_for_each(*inputs: Any, **mask: Any) -> Tensor:
+    output = compose(*inputs, **mask)[0]
+    return output[:, None].expand(-1, inputs[NUM_HEADS], -1, -1)
 
 
 @head_contributions.mistake("""You return the sum over the heads. Keep them apart: (B,
 H, Nq, d_model).""")
-def already_summed(*inputs: Any, **masks: Any) -> Tensor:
-    return compose(*inputs, **masks)[0]
+def already_summed(*inputs: Any, **mask: Any) -> Tensor:
+    return compose(*inputs, **mask)[0]
 
 
 @head_contributions.mistake("""You divide by the number of heads. The contributions add
 up to the output; they are not averaged.""")
-def divided_by_heads(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks) / inputs[7]
+def divided_by_heads(*inputs: Any, **mask: Any) -> Tensor:
+    return contribute(*inputs, **mask) / inputs[NUM_HEADS]
 
 
 @head_contributions.mistake("""Your result is (B, Nq, H, d_model): heads come before
 queries.""")
-def queries_before_heads(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks).transpose(1, 2)
+def queries_before_heads(*inputs: Any, **mask: Any) -> Tensor:
+    return contribute(*inputs, **mask).transpose(1, 2)
 
 
 @head_contributions.mistake("""You return the weights as well. Return the contributions
 alone.""")
-def with_weights(*inputs: Any, **masks: Any) -> tuple:
-    return contribute(*inputs, **masks), compose(*inputs, **masks)[1]
+def with_weights(*inputs: Any, **mask: Any) -> tuple:
+    return contribute(*inputs, **mask), compose(*inputs, **mask)[1]
 
 
-@head_contributions.mistake("""You return the lengths of the contributions. Return the
-vectors: lengths do not add up to the output.""")
-def magnitudes(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks).abs()
-
-
-@head_contributions.mistake("""You split with `view(B, H, N, d)`: that cuts the token
-axis. View as (B, N, H, d), then swap the two middle axes.""")
-def contributions_viewed(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, split=viewed_split)
-
-
-@head_contributions.mistake("""You deal the channels out to the heads like cards: cut
-the last axis into (H, d), not (d, H).""")
-def contributions_interleaved(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, split=interleaved_split)
-
-
-@head_contributions.mistake("""You divide by √d_model. A head's score is a sum over
-head_dim terms: divide by √head_dim.""")
-def contributions_by_model_width(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, scale=inputs[0].shape[-1] ** -0.5)
-
-
-@head_contributions.mistake("""Your scores are not divided by √head_dim.""")
-def contributions_without_scale(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, scale=1.0)
-
-
-@head_contributions.mistake("""Your softmax runs over the heads. Every head has a
-softmax of its own, over the keys, dim=-1.""")
-def contributions_softmax_over_heads(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, weigh=softmax_over(1))
-
-
-@head_contributions.mistake("""Your softmax runs over the queries. It runs over the
-keys, dim=-1.""")
-def contributions_softmax_over_queries(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, weigh=softmax_over(2))
-
-
-@head_contributions.mistake("""All your heads are copies of the first. Head h uses its
-own channels of q, k and v.""")
-def contributions_of_one_head(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, change=first_head_for_all)
-
-
-@head_contributions.mistake("""You use the first item's keys and values for the whole
-batch.""")
-def contributions_of_first_item(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, change=first_item_for_all)
-
-
-@head_contributions.mistake("""The values are made from `key`: use `value @ w_v.T`.""")
-def contributions_of_keys(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(inputs[0], inputs[1], inputs[1], *inputs[3:], **masks)
-
-
-@head_contributions.mistake("""The keys are made from `query`: use `key @ w_k.T`.""")
-def contributions_key_from_query(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(inputs[0], inputs[0], *inputs[2:], **masks)
-
-
-@head_contributions.mistake("""Your mask is inverted: True means "may attend".""")
-def contributions_mask_inverted(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, weigh=inverted)
-
-
-@head_contributions.mistake("""You do not use `attn_mask`.""")
-def contributions_mask_ignored(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, weigh=ignoring)
-
-
-@head_contributions.mistake("""You use the first item's mask for the whole batch.""")
-def contributions_mask_of_first_item(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, weigh=for_first_item)
-
-
-@head_contributions.mistake("""You use the first head's mask for all heads. A mask (B,
-H, Nq, Nk) has one for each head.""")
-def contributions_mask_of_first_head(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, weigh=for_first_head)
-
-
-@head_contributions.mistake("""Your mask lies on the wrong axis: its rows are queries
-and its columns keys.""")
-def contributions_mask_transposed(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, weigh=transposed_mask)
-
-
-@head_contributions.mistake("""You mask after the softmax: the forbidden keys have
-already taken their share. Set their scores to -inf before it.""")
-def contributions_masked_after_softmax(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, weigh=after_softmax)
-
-
-@head_contributions.mistake("""You mask after the softmax and divide by what is left.
-When a forbidden score is far larger than the allowed ones, nothing is left: set the
-forbidden scores to -inf before the softmax.""")
-def contributions_renormalised(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, weigh=renormalised)
-
-
-@head_contributions.mistake("""You subtract 1e9 from the forbidden scores. One that is
-larger still wins: fill with -inf, whatever the score was.""")
-def contributions_minus_1e9(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, weigh=minus_a_billion)
-
-
-@head_contributions.mistake("""A query that may attend to nothing gives NaN: softmax of
-a row that is all -inf is 0/0. Its head contributes zeros.""")
-def contributions_empty_row_nan(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, weigh=with_infinity)
-
-
-@head_contributions.mistake("""A query that may attend to nothing attends to everything:
-all its scores are the same large negative number. Its head contributes zeros.""")
-def contributions_empty_row_uniform(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, weigh=uniform_when_empty)
-
-
-@head_contributions.mistake("""Your empty row is right going forward, but its gradient
-is NaN: `nan_to_num` mends the result after 0/0 has happened. Fill the scores with
-`masked_fill` or `torch.where`, which stop the gradient there.""")
-def contributions_nan_gradient(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, weigh=patched_forward_only)
-
-
-@head_contributions.mistake("""You take `exp` of the scores as they are, which overflows
-for large ones. Use softmax, or subtract each row's maximum first.""")
-def contributions_exp_overflows(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, weigh=overflowing)
-
-
-@head_contributions.mistake("""The weights are cut off from the graph (`detach`, `.data`
-or `no_grad`): no gradient reaches query, key, w_q and w_k.""")
-def contributions_weights_detached(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*inputs, **masks, detach=True)
+@head_contributions.mistake("""You return absolute values. Return the vectors with their
+signs, which add up to the output.""")
+def magnitudes(*inputs: Any, **mask: Any) -> Tensor:
+    return contribute(*inputs, **mask).abs()
 
 
 @head_contributions.mistake("""You compute in float32: float64 inputs lose half their
 digits, and the result has another dtype than the input.""")
-def contributions_in_float32(*inputs: Any, **masks: Any) -> Tensor:
-    return contribute(*(t.float() for t in inputs[:7]), *inputs[7:], **masks)
+def contributions_in_float32(*inputs: Any, **mask: Any) -> Tensor:
+    return contribute(*(t.float() for t in inputs[:7]), *inputs[7:], **mask)
 
 
-@head_contributions.mistake("""You set other heads' entries to zero in the caller's w_o
-or w_v itself. Work on a copy: the caller still needs it.""")
-def w_o_in_place(*inputs: Any, **masks: Any) -> Tensor:
-    result = contribute(*(t.clone() for t in inputs[:7]), *inputs[7:], **masks)
-    inputs[6].mul_(0.0)
+@head_contributions.mistake("""You set entries of the caller's w_o to zero to pick out a
+head. Work on a copy: the caller still needs it.""")
+def w_o_in_place(*inputs: Any, **mask: Any) -> Tensor:
+    result = contribute(*(t.clone() for t in inputs[:7]), *inputs[7:], **mask)
+    inputs[W_O].mul_(0.0)
     return result
+
+
+# ------------------------------------- one wrong part, the same in several exercises
+
+FUNCTIONS = (multi_head_attention, head_contributions)
+MERGING = (multi_head_attention, MultiHeadAttention)
+ALL = (multi_head_attention, head_contributions, MultiHeadAttention)
+
+
+def wrong_part(
+    name: str,
+    hint: str,
+    exercises: tuple[Exercise, ...] = ALL,
+    *,
+    merge: Callable[[Tensor], Tensor] | None = None,
+    **parts: Any,
+) -> None:
+    """Register one part's mistake with every exercise that has the part."""
+
+    def attention(*inputs: Any, **mask: Any) -> tuple:
+        return compose(*inputs, **mask, **parts, **({"merge": merge} if merge else {}))
+
+    def contributions(*inputs: Any, **mask: Any) -> Tensor:
+        return contribute(*inputs, **mask, **parts)
+
+    body: dict[str, Any] = {"parts": parts}
+    if merge:
+        body["merge"] = staticmethod(merge)
+    answers = (attention, contributions, type(name, (Block,), body))
+    for exercise, answer in zip(ALL, answers, strict=True):
+        if exercise in exercises:
+            answer.__name__ = name
+            exercise.mistake(hint)(answer)
+
+
+wrong_part(
+    "viewed_in_split",
+    """You split with `view(B, H, N, d)`: that cuts the token axis, and a head reads whole
+    tokens and not a part of every token. View as (B, N, H, d), then swap the two middle
+    axes.""",
+    split=viewed_split,
+)
+wrong_part(
+    "reshaped_in_merge",
+    """You merge with `reshape` alone, so one token's row is filled with several tokens'
+    numbers. Swap heads and tokens back first, then join the last two axes.""",
+    MERGING,
+    merge=viewed_merge,
+)
+wrong_part(
+    "reshaped_in_both",
+    """You reshape without `transpose` in the split and in the merge. The round trip gives
+    back what went in, which hides it, but in between each head attends among pieces of a
+    few tokens.""",
+    MERGING,
+    split=viewed_split,
+    merge=viewed_merge,
+)
+wrong_part(
+    "channels_interleaved",
+    """You deal the channels out to the heads like cards. A head owns neighbouring
+    channels: cut the last axis into (H, d), not (d, H).""",
+    MERGING,
+    split=interleaved_split,
+    merge=interleaved_merge,
+)
+wrong_part(
+    "split_interleaved",
+    """Your split deals the channels out to the heads like cards. A head owns neighbouring
+    channels: cut the last axis into (H, d), not (d, H).""",
+    (head_contributions,),
+    split=interleaved_split,
+)
+wrong_part(
+    "outputs_averaged",
+    """You average the heads' outputs. What one head found alone is then thinned out: put
+    the heads side by side.""",
+    MERGING,
+    merge=mean_repeated,
+)
+wrong_part(
+    "scaled_by_model_width",
+    """You divide by √d_model. A head's score is a sum over head_dim terms: divide by
+    √head_dim.""",
+    scale=lambda head_dim, num_heads: (head_dim * num_heads) ** -0.5,
+)
+wrong_part(
+    "without_scale",
+    """Your scores are not divided by √head_dim.""",
+    scale=lambda head_dim, num_heads: 1.0,
+)
+wrong_part(
+    "divided_by_head_dim",
+    """You divide by head_dim, or by √head_dim twice (once the query, once the scores).
+    Divide by √head_dim, once.""",
+    scale=lambda head_dim, num_heads: 1 / head_dim,
+)
+wrong_part(
+    "scaled_by_head_count",
+    """You divide by the square root of the number of heads. What counts is how many terms
+    a score sums: head_dim.""",
+    scale=lambda head_dim, num_heads: num_heads**-0.5,
+)
+wrong_part(
+    "softmax_over_heads",
+    """Your softmax runs over the heads: they compete for each key. Every head has a
+    softmax of its own, over the keys, dim=-1.""",
+    weigh=along(1),
+)
+wrong_part(
+    "softmax_over_queries",
+    """Your softmax runs over the queries. Each query shares out its own attention, so it
+    runs over the keys, dim=-1.""",
+    weigh=along(2),
+)
+wrong_part(
+    "softmax_over_batch",
+    """Your softmax runs over the batch: the items compete with each other. Use dim=-1,
+    the keys.""",
+    weigh=along(0),
+)
+wrong_part(
+    "value_from_key",
+    """The values are made from `key`. They are given separately, in `value`.""",
+    sources=lambda query, key, value: (query, key, key),
+)
+wrong_part(
+    "key_from_query",
+    """The keys are made from `query`. They are given separately, in `key`.""",
+    sources=lambda query, key, value: (query, query, value),
+)
+wrong_part(
+    "self_attention_only",
+    """You use `query` for keys and values too: that is self-attention only. Keys and values
+    are made from `key` and `value`.""",
+    sources=lambda query, key, value: (query, query, query),
+)
+wrong_part(
+    "one_head_tiled",
+    """All your heads are copies of the first. Head h uses its own channels of q, k and
+    v.""",
+    change=lambda q, k, v: tuple(x[:, :1].expand_as(x) for x in (q, k, v)),
+)
+wrong_part(
+    "one_map_tiled",
+    """All your heads look with the first head's weights. Head h computes scores from its
+    own channels of q and k.""",
+    change=lambda q, k, v: (q[:, :1].expand_as(q), k[:, :1].expand_as(k), v),
+)
+wrong_part(
+    "keys_of_first_item",
+    """You use the first item's keys and values for the whole batch.""",
+    change=lambda q, k, v: (q, k[:1].expand_as(k), v[:1].expand_as(v)),
+)
+wrong_part(
+    "weights_detached",
+    """The weights are cut off from the graph (`detach`, `.data` or `no_grad`): no gradient
+    reaches the queries, the keys and their projections, which would never learn.""",
+    detach=True,
+)
+
+
+def with_changed_mask(change: Callable[[Tensor], Tensor]) -> Weigh:
+    """Right weights for a wrong mask."""
+
+    def weigh_changed(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
+        return weigh(scores, None if attn_mask is None else change(attn_mask))
+
+    return weigh_changed
+
+
+def first_item(attn_mask: Tensor) -> Tensor:
+    return attn_mask if attn_mask.dim() == 2 else attn_mask[:1].expand_as(attn_mask)
+
+
+def first_head(attn_mask: Tensor) -> Tensor:
+    return attn_mask if attn_mask.dim() == 2 else attn_mask[:, :1]
+
+
+wrong_part(
+    "mask_inverted",
+    """Your mask is inverted. Here True means "may attend"; torch's nn.MultiheadAttention
+    has it the other way round.""",
+    FUNCTIONS,
+    weigh=with_changed_mask(torch.logical_not),
+)
+wrong_part(
+    "mask_ignored",
+    """You do not use `attn_mask`.""",
+    FUNCTIONS,
+    weigh=lambda scores, attn_mask: scores.softmax(dim=-1),
+)
+wrong_part(
+    "mask_of_first_item",
+    """You use the first item's mask for the whole batch. A mask (B, 1, Nq, Nk) has one for
+    each item.""",
+    FUNCTIONS,
+    weigh=with_changed_mask(first_item),
+)
+wrong_part(
+    "mask_of_first_head",
+    """You use the first head's mask for all heads. A mask (B, H, Nq, Nk) has one for each
+    head.""",
+    FUNCTIONS,
+    weigh=with_changed_mask(first_head),
+)
+wrong_part(
+    "mask_transposed",
+    """Your mask lies on the wrong axis: its rows are queries and its columns keys, as in
+    the scores.""",
+    FUNCTIONS,
+    weigh=with_changed_mask(lambda attn_mask: attn_mask.mT),
+)
+wrong_part(
+    "mask_with_two_axes_added",
+    """You always put two new axes before the mask. (Nq, Nk) broadcasts by itself, and a mask
+    with four axes has them already.""",
+    FUNCTIONS,
+    weigh=with_changed_mask(lambda attn_mask: attn_mask[None, None]),
+)
+wrong_part(
+    "mask_with_head_axis_added",
+    """You insert a head axis into the mask. (Nq, Nk) broadcasts by itself, and a mask with
+    four axes has one already.""",
+    FUNCTIONS,
+    weigh=with_changed_mask(lambda attn_mask: attn_mask.unsqueeze(1)),
+)
+
+
+def after_softmax(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
+    weights = scores.softmax(dim=-1)
+    return weights if attn_mask is None else weights.masked_fill(~attn_mask, 0.0)
+
+
+def shared_out(amounts: Tensor) -> Tensor:
+    """Amounts divided by their sum, with zeros where that is zero."""
+    total = amounts.sum(dim=-1, keepdim=True)
+    return amounts / total.masked_fill(total == 0, 1.0)
+
+
+def exponentials(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
+    amounts = scores.exp()
+    return amounts if attn_mask is None else amounts.masked_fill(~attn_mask, 0.0)
+
+
+def times_mask(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
+    return (scores if attn_mask is None else scores * attn_mask).softmax(dim=-1)
+
+
+def plus_mask(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
+    return (scores if attn_mask is None else scores + attn_mask).softmax(dim=-1)
+
+
+def minus_a_billion(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
+    if attn_mask is None:
+        return scores.softmax(dim=-1)
+    lowered = scores + (~attn_mask).to(scores.dtype) * -1e9
+    return lowered.softmax(dim=-1) * attn_mask
+
+
+def nan_when_empty(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
+    if attn_mask is not None:
+        scores = scores.masked_fill(~attn_mask, -INFINITY)
+    return scores.softmax(dim=-1)
+
+
+def uniform_when_empty(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
+    if attn_mask is not None:
+        scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
+    return scores.softmax(dim=-1)
+
+
+def patched_going_forward(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
+    if attn_mask is None:
+        return scores.softmax(dim=-1)
+    bias = torch.zeros_like(attn_mask, dtype=scores.dtype)
+    bias = bias.masked_fill(~attn_mask, -INFINITY)
+    return (scores + bias).softmax(dim=-1).nan_to_num(0.0)
+
+
+wrong_part(
+    "masked_after_softmax",
+    """You mask after the softmax: the forbidden keys have already taken their share, and the
+    rest no longer sums to 1. Set their scores to -inf before it.""",
+    weigh=after_softmax,
+)
+wrong_part(
+    "renormalised_after_softmax",
+    """You mask after the softmax and divide by what is left. When a forbidden score is far
+    larger than the allowed ones, nothing is left to divide by: set the forbidden scores to
+    -inf before the softmax.""",
+    weigh=lambda scores, attn_mask: shared_out(after_softmax(scores, attn_mask)),
+)
+wrong_part(
+    "scores_times_mask",
+    """You multiply the scores by the mask. A score of 0 is not "forbidden", it gets its share
+    like any other: use -inf.""",
+    weigh=times_mask,
+)
+wrong_part(
+    "mask_added",
+    """You add the boolean mask to the scores, which raises the allowed ones by 1. Set the
+    forbidden ones to -inf.""",
+    weigh=plus_mask,
+)
+wrong_part(
+    "forbidden_minus_1e9",
+    """You subtract 1e9 from the forbidden scores. One that is larger still wins, and in
+    float16 there is no such number: fill with -inf, whatever the score was.""",
+    weigh=minus_a_billion,
+)
+wrong_part(
+    "empty_row_nan",
+    """A query that may attend to nothing gives NaN: softmax of a row that is all -inf is
+    0/0. Give such a row zero weights.""",
+    weigh=nan_when_empty,
+)
+wrong_part(
+    "empty_row_uniform",
+    """A query that may attend to nothing attends to everything: all its scores are the same
+    large negative number, and softmax shares 1 among them. Give such a row zero
+    weights.""",
+    weigh=uniform_when_empty,
+)
+wrong_part(
+    "empty_row_nan_gradient",
+    """Your empty row is right going forward, but its gradient is NaN: `nan_to_num` mends the
+    result after 0/0 has happened, and the softmax before it still sends NaN back. Fill the
+    scores with `masked_fill` or `torch.where`, which stop the gradient there.""",
+    weigh=patched_going_forward,
+)
+wrong_part(
+    "exp_overflows",
+    """You take `exp` of the scores as they are, which overflows for large ones. Use softmax,
+    or subtract each row's maximum first.""",
+    weigh=lambda scores, attn_mask: shared_out(exponentials(scores, attn_mask)),
+)

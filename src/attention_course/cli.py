@@ -56,6 +56,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     build.set_defaults(run=_build)
 
+    nbval = commands.add_parser(
+        "nbval", help="re-execute lessons and solutions against their stored outputs"
+    )
+    nbval.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    nbval.add_argument("--jobs", type=int, default=2, help="notebooks at a time")
+    nbval.add_argument(
+        "--if-present", action="store_true", help="without such a device, say so and pass"
+    )
+    nbval.set_defaults(run=_nbval)
+
     check = commands.add_parser(
         "check",
         help="check a plain Python file of answers",
@@ -67,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--seed", type=int, help="draw the inputs from this seed")
     check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(run=_check)
+
+    demo = commands.add_parser(
+        "demo", help="take a sample class through the whole course with nbgrader"
+    )
+    demo.add_argument("--jobs", type=int, default=2, help="chapters at a time")
+    demo.set_defaults(run=_demo)
     return parser
 
 
@@ -91,6 +107,17 @@ def _build(options: argparse.Namespace) -> int:
     return NOT_COMPLETE if report.failed else COMPLETE
 
 
+def _nbval(options: argparse.Namespace) -> int:
+    from attention_course.author.revalidate import revalidate
+
+    return revalidate(
+        find_root(),
+        device=options.device,
+        jobs=options.jobs,
+        if_present=options.if_present,
+    )
+
+
 def _check(options: argparse.Namespace) -> int:
     from attention_course.author.chapter import find_chapters
     from attention_course.author.keys import PUBLIC_SEED
@@ -107,6 +134,15 @@ def _check(options: argparse.Namespace) -> int:
             print(VerdictDisplay(verdict))
     complete = all(verdict.complete for verdict in verdicts)
     return COMPLETE if complete else NOT_COMPLETE
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from attention_course.grade.demo import print_scores, print_where, run_demo
+
+    root = find_root()
+    print_scores(run_demo(root, jobs=options.jobs))
+    print_where(root / "build" / "demo")
+    return COMPLETE
 
 
 if __name__ == "__main__":

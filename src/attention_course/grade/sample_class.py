@@ -1,0 +1,104 @@
+"""A sample class, to see the whole course at work: submissions with known mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from attention_course.author.chapter import BEGIN, END, Chapter, read_chapter
+
+Edit = tuple[str, str]
+"""A piece of the course's answer, and what the student wrote in its place."""
+
+
+@dataclass(frozen=True)
+class Student:
+    """One student of the sample class, who hands in one chapter or all.
+
+    `edits` maps an exercise to what differs from the course's answer; `blank` students
+    wrote nothing.
+    """
+
+    name: str
+    chapters: tuple[str, ...]
+    edits: Mapping[str, Edit] = field(default_factory=dict)
+    blank: bool = False
+
+
+SCALE = "04_scaling"
+
+STUDENTS = (
+    Student("blank", (SCALE,), blank=True),
+    Student("finished", ()),
+    Student(
+        "amara",
+        (SCALE,),
+        {
+            "scaled_dot_product_attention": (" / math.sqrt(query.shape[-1])", ""),
+            "score_gradient": (" / root\n", "\n"),
+        },
+    ),
+    Student(
+        "boris",
+        (SCALE,),
+        {
+            "softmax_jacobian": ("torch.diag(weights) -", "-"),
+            "scaled_dot_product_attention": ("dim=-1", "dim=-2"),
+        },
+    ),
+)
+
+
+def submission(chapter: Chapter, release: Path, student: Student) -> NotebookNode:
+    """The release notebook of `chapter` as `student` hands it in.
+
+    Raises ValueError if an edit no longer fits the course's answer.
+    """
+    notebook = nbformat.read(release, as_version=4)
+    if student.blank:
+        return notebook
+    answers = {c.exercise: c.source for c in chapter.cells if c.role == "answer"}
+    for cell in notebook.cells:
+        grade_id = cell.metadata.get("nbgrader", {}).get("grade_id", "")
+        role, _, exercise = grade_id.partition("_")
+        if role == "answer":
+            cell.source = _answer(student, exercise, answers[exercise])
+    return notebook
+
+
+def _answer(student: Student, exercise: str, source: str) -> str:
+    rows = source.splitlines()
+    text = "\n".join(r for r in rows if r.strip() not in (BEGIN, END)) + "\n"
+    if exercise in student.edits:
+        old, new = student.edits[exercise]
+        if old not in text:
+            raise ValueError(
+                f"the sample student {student.name} edits {old!r} in {exercise}, which "
+                "the course's answer no longer has"
+            )
+        text = text.replace(old, new)
+    return text.rstrip("\n")
+
+
+def hand_in(root: Path, course: Path) -> Iterator[tuple[str, str]]:
+    """Write every submission under `course`; yields (student, chapter)."""
+    every = [p.parent.name for p in sorted((root / "chapters").glob("*/chapter.py"))]
+    for student in STUDENTS:
+        for slug in student.chapters or every:
+            chapter = read_chapter(root / "chapters" / slug)
+            unknown = set(student.edits) - set(chapter.points)
+            if unknown:
+                raise ValueError(f"{student.name} edits {unknown}, not in {slug}")
+            notebook = submission(
+                chapter, root / "release" / slug / f"{slug}.ipynb", student
+            )
+            target = course / "submitted" / student.name / slug / f"{slug}.ipynb"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            text = nbformat.writes(notebook)
+            if not target.exists() or target.read_text(encoding="utf-8") != text:
+                target.write_text(text, encoding="utf-8")
+            yield student.name, slug
