@@ -4,9 +4,9 @@
 # **A soft lookup needs queries, keys and values. A sentence or an image gives you one list
 # of tokens. So where do the three come from, and what decides who looks at whom?**
 #
-# In chapter 02 somebody handed you a query, some keys and their values. Inside a model
-# nobody does. There is only $X$, one row for each token. At the end of this chapter you
-# will make all three from it, and you will point one token at another on purpose.
+# In chapter 02 somebody handed you queries, keys and values. Inside a model there is only
+# $X$, one row for each token. At the end of this chapter you will make all three from it,
+# and point one token at another on purpose.
 
 # %% [markdown]
 # ## What you will be able to do
@@ -126,42 +126,42 @@ for name, matrix in {"Q": Q, "K": K, "V": V}.items():
 # ## See the lookup
 #
 # Two channels fit on paper. Draw each key as a point, and one query as an arrow. The score
-# of a pair is the dot product $q \cdot k = |q|\,|k| \cos\theta$: it is large when the arrow
-# is long, the point is far out, and both lie the same way.
+# of a pair is $q \cdot k = |q|\,|k| \cos\theta$: zero on the dashed line, at a right angle to
+# the arrow; the farther on the arrow's side, the larger; negative on the other side.
 
 # %%
 def draw_plane(axes, queries: Tensor, keys: Tensor, chosen: int) -> None:
     """One query as an arrow, all keys as numbered points."""
-    q, k = queries.detach().cpu().numpy(), keys.detach().cpu().numpy()
-    blue, vermilion = figures.PALETTE[0], figures.PALETTE[4]
-    axes.axhline(0, color="0.85", linewidth=1, zorder=0)
-    axes.axvline(0, color="0.85", linewidth=1, zorder=0)
-    axes.quiver([0], [0], q[chosen, :1], q[chosen, 1:], angles="xy", scale_units="xy",
-                scale=1, color=vermilion, width=0.012, label=f"query {chosen}")
-    axes.scatter(k[:, 0], k[:, 1], color=blue, label="keys")
+    q, k = queries[chosen].cpu().numpy(), keys.cpu().numpy()
+    arrow = {"arrowstyle": "-|>", "color": figures.PALETTE[4], "linewidth": 2.5,
+             "shrinkA": 0, "shrinkB": 0, "mutation_scale": 18}
+    axes.annotate("", xy=q, xytext=(0, 0), arrowprops=arrow)
+    axes.axline((0, 0), (-q[1], q[0]), color=figures.MUTED, linestyle="--", linewidth=1)
+    axes.scatter([0, q[0]], [0, q[1]], s=0, label=f"query {chosen}")
+    axes.scatter(k[:, 0], k[:, 1], s=190, color=figures.PALETTE[0], label="keys")
     for number, point in enumerate(k):
-        axes.annotate(f"{number}", point, xytext=(5, 4), textcoords="offset points")
-    reach = 1.15 * max(abs(q[chosen]).max(), abs(k).max())
-    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal",
-             xlabel="channel 0", ylabel="channel 1")
+        axes.annotate(f"{number}", point, color="white", ha="center", va="center")
+    axes.margins(0.12)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set(xlabel="channel 0", ylabel="channel 1")
 
 # %%
 figure, panels = figures.small_multiples(
-    2, width=3.6, height=3.5, title="Query 5 points towards key 6; query 7 away from it"
+    2, width=4.0, height=3.6, title="Key 6 lies farthest along query 5, and against query 7"
 )
 for axes, chosen in zip(panels, (5, 7), strict=True):
     draw_plane(axes, Q, K, chosen)
     axes.set_title(f"query {chosen}")
 figures.show(
     figure,
-    alt="Two plots of the same eight keys, numbered points in the plane. On the left the "
-    "arrow of query 5 points right and down, on the side of key 6. On the right the arrow "
-    "of query 7 points left and up, away from key 6.",
+    alt="Two plots of the same eight keys, numbered points in the plane, with an arrow and a "
+    "dashed line at right angles to it. On the left the arrow of query 5 points right and "
+    "down: key 6 is farthest on its side. On the right the arrow of query 7 points left and "
+    "up: key 6 is farthest on the other side.",
 )
 
 # %% [markdown]
-# **Predict** from the picture: the sign of the score of query 5 with key 6, and of query 7
-# with key 6. Which of the two is larger in size?
+# **Predict** from the picture: the signs of the two scores of key 6. Which is larger in size?
 
 # %%
 for query in (5, 7):
@@ -245,8 +245,7 @@ for name, scores in {"query": (Q + bias) @ K.T, "key": Q @ (K + bias).T}.items()
 # differences only. The bias of the queries adds $b_q \cdot k$: some keys become popular with
 # everybody.
 #
-# Most models carry the useless bias along. OpenAI's Whisper leaves it out:
-# `self.key = Linear(n_state, n_state, bias=False)`.
+# Most models carry the useless bias along. OpenAI's Whisper leaves it out.
 
 # %% [markdown]
 # ## All the scores
@@ -470,7 +469,7 @@ print("all 64 scores unchanged:", same)
 
 # %%
 figure, panels = figures.small_multiples(
-    2, width=3.6, height=3.5, title="Every query and every key has moved; no score has"
+    2, width=4.0, height=3.6, title="Every query and every key has moved; no score has"
 )
 for axes, (queries, keys) in zip(panels, ((Q, K), (Q_moved, K_moved)), strict=True):
     draw_plane(axes, queries, keys, chosen=5)
@@ -552,7 +551,7 @@ figure = figures.attention_on_image(
     scene_weights[0],
     patch=24,
     query=0,
-    title="Whoever asks, the triangles light up",
+    title="Whoever asks, the triangles get the attention",
 )
 figures.show(
     figure,
@@ -641,9 +640,13 @@ for axes, pair, name in zip(panels, (before, after), ("before", "after"), strict
         paint = figures.PALETTE[colour]
         axes.plot([0, query[0]], [0, query[1]], color=paint, linestyle="-", linewidth=1.5)
         axes.scatter(*key, color=paint, marker="os^"[shape], s=45, zorder=3)
-    reach = 1.15 * max(abs(q).max(), abs(k).max())
-    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=name,
-             xlabel="channel 0", ylabel="channel 1")
+    axes.margins(0.25)
+    axes.set(title=name, xlabel="channel 0", ylabel="channel 1")
+for word, keys in zip(("blue", "orange", "plum"), after[1].view(3, 3, 2).cpu(), strict=True):
+    middle = keys.mean(dim=0)
+    away = 30 * middle / middle.norm()
+    panels[1].annotate(word, middle.tolist(), xytext=away.tolist(), ha="center",
+                       textcoords="offset points")
 figures.show(
     figure,
     alt="Two plots of the nine kinds of token: queries as lines from the origin, keys as "
@@ -750,24 +753,6 @@ for label, name in enumerate(scenes.label_names):
 says_back_pass = (ball_output.amax(dim=-1) > 0.75).cpu()
 is_back_pass = scenes.labels == scenes.label_names.index("back pass")
 print("scenes read correctly:", int((says_back_pass == is_back_pass).sum()), "of 500")
-
-# %%
-counts = {
-    where: {
-        name: int(((says_back_pass == answer) & (scenes.labels == label)).sum())
-        for label, name in enumerate(scenes.label_names)
-    }
-    for where, answer in (("two halves in the ball's vector", False), ("a 1 in it", True))
-}
-figure = figures.grouped_bars(
-    counts, ylabel="scenes", title="The ball's new vector tells every shot from every back pass"
-)
-figures.show(
-    figure,
-    alt="Bars: the number of shots and of back passes, for scenes with two halves in the "
-    "ball's vector and for scenes with a 1 in it. Two halves: shots alone. A 1: back passes "
-    "alone.",
-)
 
 # %% [markdown]
 # All of them. The ball's pixels are the same in every scene, yet its new vector knows what

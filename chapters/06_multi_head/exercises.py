@@ -228,8 +228,8 @@ def no_divisibility_check(x: Tensor, num_heads: int) -> Tensor:
     return x.view(*x.shape[:2], num_heads, x.shape[2] // num_heads).transpose(1, 2)
 
 
-@split_heads.mistake("""You drop the channels that are left over when num_heads does not
-divide d_model. Lost channels are a silent error: raise a ValueError.""")
+@split_heads.mistake("""You return heads although num_heads does not divide d_model, so
+some channels are lost or in the wrong place without a word. Raise a ValueError.""")
 def remainder_dropped(x: Tensor, num_heads: int) -> Tensor:
     width = x.shape[-1] // num_heads
     return split(x[..., : width * num_heads], num_heads)
@@ -599,9 +599,9 @@ def multi_head_cases(
     few: dict[str, Any] = {"gradients": False}
     yield case("batch, all sizes different", sized(2, 3, 5, 6, 12))
     yield case("same sizes again", sized(2, 3, 5, 6, 12), **few)
-    yield case("as many queries as keys", sized(3, 2, 4, 4, 10))
+    yield case("as many queries as keys", sized(3, 2, 4, 4, 10), **few)
     yield case("one item", sized(1, 2, 4, 3, 6), **few)
-    yield case("one head", sized(2, 1, 3, 4, 5), note="a single head")
+    yield case("one head", sized(2, 1, 3, 4, 5), note="a single head", **few)
     note = "each head has one channel"
     yield case("as many heads as channels", sized(2, 4, 3, 5, 4), note=note, **few)
     yield case("one query", sized(3, 2, 1, 4, 6), **few)
@@ -610,7 +610,7 @@ def multi_head_cases(
     mask: dict[str, Any] = {"aspect": "masks"}
     few = {"aspect": "masks", "gradients": False}
     note = "attn_mask is (query, key)"
-    yield case("mask", sized(2, 3, 4, 5, 6), draw.mask(4, 5), note=note, **mask)
+    yield case("mask", sized(2, 3, 4, 5, 6), draw.mask(4, 5), note=note, **few)
     yield call(
         "square mask, positional",
         *sized(3, 2, 5, 5, 8),
@@ -930,7 +930,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         *,
         note: str = "",
         scale: float = 1.0,
-        huge_key: int | None = None,
+        huge_key: tuple[int, float] | None = None,
         layout: Callable[[Tensor], Tensor] = torch.clone,
         dtype: torch.dtype = torch.float64,
         positional: bool = False,
@@ -939,7 +939,8 @@ def _(draw: Draw) -> Iterator[Sample]:
         *inputs, w_q, w_k, w_v, w_o, num_heads = drawn(draw, sizes, scale)
         d_model = sizes[-1]
         if huge_key is not None:
-            inputs[1][:, huge_key] *= 1e12
+            place, size = huge_key
+            inputs[1][:, place] *= size
         weights = {"q_proj": w_q, "k_proj": w_k, "v_proj": w_v, "out_proj": w_o}
         parameters = {f"{n}.weight": w.to(dtype) for n, w in weights.items()}
         parameters |= {f"{n}.bias": draw.normal(d_model, dtype=dtype) for n in weights}
@@ -963,9 +964,9 @@ def _(draw: Draw) -> Iterator[Sample]:
     yield block("batch, all sizes different", (2, 3, 5, 6, 12))
     yield block("same sizes again", (2, 3, 5, 6, 12), **few)
     yield block("in training", (3, 2, 4, 5, 6), training=True)
-    yield block("as many queries as keys", (3, 2, 4, 4, 10))
+    yield block("as many queries as keys", (3, 2, 4, 4, 10), **few)
     yield block("one item", (1, 2, 4, 3, 6), **few)
-    yield block("one head", (2, 1, 3, 4, 5), note="a single head")
+    yield block("one head", (2, 1, 3, 4, 5), note="a single head", **few)
     note = "each head has one channel"
     yield block("as many heads as channels", (2, 4, 3, 5, 4), note=note, **few)
     yield block("one query", (3, 2, 1, 4, 6), **few)
@@ -973,7 +974,7 @@ def _(draw: Draw) -> Iterator[Sample]:
     mask: dict[str, Any] = {"aspect": "masks"}
     few = {"aspect": "masks", "gradients": False}
     note = "attn_mask is (query, key)"
-    yield block("mask", (2, 3, 4, 5, 6), draw.mask(4, 5), note=note, **mask)
+    yield block("mask", (2, 3, 4, 5, 6), draw.mask(4, 5), note=note, **few)
     yield block(
         "square mask, positional",
         (3, 2, 5, 5, 8),
@@ -990,7 +991,7 @@ def _(draw: Draw) -> Iterator[Sample]:
     yield block("mask for each head", (2, 3, 4, 5, 6), each, note=note, **on)
 
     note, pad = "key_padding_mask alone", is_padding([5, 3, 1], 5)
-    yield block("padding", (3, 2, 4, 5, 6), None, pad, note=note, **mask)
+    yield block("padding", (3, 2, 4, 5, 6), None, pad, note=note, **few)
     note, pad = "key_padding_mask alone, as many queries as keys", draw.mask(2, 5)
     on = {**few, "training": True}
     yield block("padding anywhere", (2, 3, 5, 5, 6), None, pad, note=note, **on)
@@ -1000,7 +1001,7 @@ def _(draw: Draw) -> Iterator[Sample]:
     both = with_some(draw.mask(4, 5, share=0.7))
     both[1] = torch.tensor([False, False, True, True, False])
     pad, note = is_padding([3, 5, 4], 5), "both masks, attn_mask (query, key)"
-    yield block("both masks", (3, 2, 4, 5, 6), both, pad, note=note, **mask)
+    yield block("both masks", (3, 2, 4, 5, 6), both, pad, note=note, **few)
     both = with_some(draw.mask(3, 1, 4, 4, share=0.7))
     pad, note = is_padding([2, 4, 3], 4), "both masks, attn_mask (batch, 1, query, key)"
     yield block("both, for each item", (3, 2, 4, 4, 6), both, pad, note=note, **few)
@@ -1034,13 +1035,13 @@ def _(draw: Draw) -> Iterator[Sample]:
         late,
         is_padding([3, 5], 5),
         note="the two masks together leave query 2 of item 0 no key",
-        **mask,
+        **few,
     )
     some, note = without_key(draw.mask(5, 4), 2), "a forbidden key scores about 1e12"
     huge: dict[str, Any] = {**mask, "note": note}
-    yield block("huge masked key", (2, 2, 5, 4, 6), some, huge_key=2, **huge)
-    pad, huge["note"] = is_padding([3, 2], 5), "a padded key scores about 1e12"
-    yield block("huge padded key", (2, 3, 4, 5, 6), None, pad, huge_key=4, **huge)
+    yield block("huge masked key", (2, 2, 5, 4, 6), some, huge_key=(2, 1e12), **huge)
+    pad, few["note"] = is_padding([3, 2], 5), "a padded key scores about 1e4"
+    yield block("huge padded key", (2, 3, 4, 5, 6), None, pad, huge_key=(4, 1e4), **few)
 
     robust: dict[str, Any] = {"aspect": "robustness"}
     few = {"aspect": "robustness", "gradients": False}
@@ -1687,9 +1688,9 @@ def wrong_part(
 
 wrong_part(
     "viewed_in_split",
-    """You split with `view(B, H, N, d)`: that cuts the token axis, and a head reads whole
-    tokens and not a part of every token. View as (B, N, H, d), then swap the two middle
-    axes.""",
+    """You split with `view(B, H, N, d)`: that cuts the token axis, and a head reads
+    whole tokens and not a part of every token. View as (B, N, H, d), then swap the two
+    middle axes.""",
     split=viewed_split,
 )
 wrong_part(
@@ -1701,9 +1702,9 @@ wrong_part(
 )
 wrong_part(
     "reshaped_in_both",
-    """You reshape without `transpose` in the split and in the merge. The round trip gives
-    back what went in, which hides it, but in between each head attends among pieces of a
-    few tokens.""",
+    """You reshape without `transpose` in the split and in the merge. The round trip
+    gives back what went in, which hides it, but in between each head attends among
+    pieces of a few tokens.""",
     MERGING,
     split=viewed_split,
     merge=viewed_merge,
@@ -1718,15 +1719,15 @@ wrong_part(
 )
 wrong_part(
     "split_interleaved",
-    """Your split deals the channels out to the heads like cards. A head owns neighbouring
-    channels: cut the last axis into (H, d), not (d, H).""",
+    """Your split deals the channels out to the heads like cards. A head owns
+    neighbouring channels: cut the last axis into (H, d), not (d, H).""",
     (head_contributions,),
     split=interleaved_split,
 )
 wrong_part(
     "outputs_averaged",
-    """You average the heads' outputs. What one head found alone is then thinned out: put
-    the heads side by side.""",
+    """You average the heads' outputs. What one head found alone is then thinned out:
+    put the heads side by side.""",
     MERGING,
     merge=mean_repeated,
 )
@@ -1749,8 +1750,8 @@ wrong_part(
 )
 wrong_part(
     "scaled_by_head_count",
-    """You divide by the square root of the number of heads. What counts is how many terms
-    a score sums: head_dim.""",
+    """You divide by the square root of the number of heads. What counts is how many
+    terms a score sums: head_dim.""",
     scale=lambda head_dim, num_heads: num_heads**-0.5,
 )
 wrong_part(
@@ -1761,8 +1762,8 @@ wrong_part(
 )
 wrong_part(
     "softmax_over_queries",
-    """Your softmax runs over the queries. Each query shares out its own attention, so it
-    runs over the keys, dim=-1.""",
+    """Your softmax runs over the queries. Each query shares out its own attention, so
+    it runs over the keys, dim=-1.""",
     weigh=along(2),
 )
 wrong_part(
@@ -1783,8 +1784,8 @@ wrong_part(
 )
 wrong_part(
     "self_attention_only",
-    """You use `query` for keys and values too: that is self-attention only. Keys and values
-    are made from `key` and `value`.""",
+    """You use `query` for keys and values too: that is self-attention only. Keys and
+    values are made from `key` and `value`.""",
     sources=lambda query, key, value: (query, query, query),
 )
 wrong_part(
@@ -1795,8 +1796,8 @@ wrong_part(
 )
 wrong_part(
     "one_map_tiled",
-    """All your heads look with the first head's weights. Head h computes scores from its
-    own channels of q and k.""",
+    """All your heads look with the first head's weights. Head h computes scores from
+    its own channels of q and k.""",
     change=lambda q, k, v: (q[:, :1].expand_as(q), k[:, :1].expand_as(k), v),
 )
 wrong_part(
@@ -1806,8 +1807,9 @@ wrong_part(
 )
 wrong_part(
     "weights_detached",
-    """The weights are cut off from the graph (`detach`, `.data` or `no_grad`): no gradient
-    reaches the queries, the keys and their projections, which would never learn.""",
+    """The weights are cut off from the graph (`detach`, `.data` or `no_grad`): no
+    gradient reaches the queries, the keys and their projections, which would never
+    learn.""",
     detach=True,
 )
 
@@ -1831,8 +1833,8 @@ def first_head(attn_mask: Tensor) -> Tensor:
 
 wrong_part(
     "mask_inverted",
-    """Your mask is inverted. Here True means "may attend"; torch's nn.MultiheadAttention
-    has it the other way round.""",
+    """Your mask is inverted. Here True means "may attend"; torch's
+    nn.MultiheadAttention has it the other way round.""",
     FUNCTIONS,
     weigh=with_changed_mask(torch.logical_not),
 )
@@ -1844,36 +1846,36 @@ wrong_part(
 )
 wrong_part(
     "mask_of_first_item",
-    """You use the first item's mask for the whole batch. A mask (B, 1, Nq, Nk) has one for
-    each item.""",
+    """You use the first item's mask for the whole batch. A mask (B, 1, Nq, Nk) has one
+    for each item.""",
     FUNCTIONS,
     weigh=with_changed_mask(first_item),
 )
 wrong_part(
     "mask_of_first_head",
-    """You use the first head's mask for all heads. A mask (B, H, Nq, Nk) has one for each
-    head.""",
+    """You use the first head's mask for all heads. A mask (B, H, Nq, Nk) has one for
+    each head.""",
     FUNCTIONS,
     weigh=with_changed_mask(first_head),
 )
 wrong_part(
     "mask_transposed",
-    """Your mask lies on the wrong axis: its rows are queries and its columns keys, as in
-    the scores.""",
+    """Your mask lies on the wrong axis: its rows are queries and its columns keys, as
+    in the scores.""",
     FUNCTIONS,
     weigh=with_changed_mask(lambda attn_mask: attn_mask.mT),
 )
 wrong_part(
     "mask_with_two_axes_added",
-    """You always put two new axes before the mask. (Nq, Nk) broadcasts by itself, and a mask
-    with four axes has them already.""",
+    """You always put two new axes before the mask. (Nq, Nk) broadcasts by itself, and a
+    mask with four axes has them already.""",
     FUNCTIONS,
     weigh=with_changed_mask(lambda attn_mask: attn_mask[None, None]),
 )
 wrong_part(
     "mask_with_head_axis_added",
-    """You insert a head axis into the mask. (Nq, Nk) broadcasts by itself, and a mask with
-    four axes has one already.""",
+    """You insert a head axis into the mask. (Nq, Nk) broadcasts by itself, and a mask
+    with four axes has one already.""",
     FUNCTIONS,
     weigh=with_changed_mask(lambda attn_mask: attn_mask.unsqueeze(1)),
 )
@@ -1932,27 +1934,27 @@ def patched_going_forward(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
 
 wrong_part(
     "masked_after_softmax",
-    """You mask after the softmax: the forbidden keys have already taken their share, and the
-    rest no longer sums to 1. Set their scores to -inf before it.""",
+    """You mask after the softmax: the forbidden keys have already taken their share,
+    and the rest no longer sums to 1. Set their scores to -inf before it.""",
     weigh=after_softmax,
 )
 wrong_part(
     "renormalised_after_softmax",
-    """You mask after the softmax and divide by what is left. When a forbidden score is far
-    larger than the allowed ones, nothing is left to divide by: set the forbidden scores to
-    -inf before the softmax.""",
+    """You mask after the softmax and divide by what is left. When a forbidden score is
+    far larger than the allowed ones, nothing is left to divide by: set the forbidden
+    scores to -inf before the softmax.""",
     weigh=lambda scores, attn_mask: shared_out(after_softmax(scores, attn_mask)),
 )
 wrong_part(
     "scores_times_mask",
-    """You multiply the scores by the mask. A score of 0 is not "forbidden", it gets its share
-    like any other: use -inf.""",
+    """You multiply the scores by the mask. A score of 0 is not "forbidden", it gets its
+    share like any other: use -inf.""",
     weigh=times_mask,
 )
 wrong_part(
     "mask_added",
-    """You add the boolean mask to the scores, which raises the allowed ones by 1. Set the
-    forbidden ones to -inf.""",
+    """You add the boolean mask to the scores, which raises the allowed ones by 1. Set
+    the forbidden ones to -inf.""",
     weigh=plus_mask,
 )
 wrong_part(
@@ -1963,27 +1965,28 @@ wrong_part(
 )
 wrong_part(
     "empty_row_nan",
-    """A query that may attend to nothing gives NaN: softmax of a row that is all -inf is
-    0/0. Give such a row zero weights.""",
+    """A query that may attend to nothing gives NaN: softmax of a row that is all -inf
+    is 0/0. Give such a row zero weights.""",
     weigh=nan_when_empty,
 )
 wrong_part(
     "empty_row_uniform",
-    """A query that may attend to nothing attends to everything: all its scores are the same
-    large negative number, and softmax shares 1 among them. Give such a row zero
+    """A query that may attend to nothing attends to everything: all its scores are the
+    same large negative number, and softmax shares 1 among them. Give such a row zero
     weights.""",
     weigh=uniform_when_empty,
 )
 wrong_part(
     "empty_row_nan_gradient",
-    """Your empty row is right going forward, but its gradient is NaN: `nan_to_num` mends the
-    result after 0/0 has happened, and the softmax before it still sends NaN back. Fill the
-    scores with `masked_fill` or `torch.where`, which stop the gradient there.""",
+    """Your empty row is right going forward, but its gradient is NaN: `nan_to_num`
+    mends the result after 0/0 has happened, and the softmax before it still sends NaN
+    back. Fill the scores with `masked_fill` or `torch.where`, which stop the gradient
+    there.""",
     weigh=patched_going_forward,
 )
 wrong_part(
     "exp_overflows",
-    """You take `exp` of the scores as they are, which overflows for large ones. Use softmax,
-    or subtract each row's maximum first.""",
+    """You take `exp` of the scores as they are, which overflows for large ones. Use
+    softmax, or subtract each row's maximum first.""",
     weigh=lambda scores, attn_mask: shared_out(exponentials(scores, attn_mask)),
 )

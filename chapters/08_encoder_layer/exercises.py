@@ -984,7 +984,7 @@ def _(draw: Draw) -> Iterator[Sample]:
                 "dropout_places",
                 {"sublayer": sublayer, "norm_first": norm_first, "dropout": 0.3},
                 aspect="dropout",
-                note=f"dropout=0.3, norm_first={norm_first}",
+                note=f"in training, dropout=0.3, norm_first={norm_first}",
                 gradients=False,
                 view="dropout_places",
             )
@@ -1447,6 +1447,13 @@ class PreNormWithNormAtTheEnd(EncoderLayerReference):
         return self.norm2(super().pre(x, mask, padding))
 
 
+@layer_mistake("""You normalise the output once more at the end, with both orders. A pre-norm
+layer leaves the residual stream as it is, and a post-norm layer has normed it already.""")
+class NormAtTheEndAlways(EncoderLayerReference):
+    def forward(self, src, src_mask=None, src_key_padding_mask=None):
+        return self.norm2(super().forward(src, src_mask, src_key_padding_mask))
+
+
 @layer_mistake("""With norm_first=True only the attention's input is normalised. The
 feed-forward reads norm2(x).""")
 class SecondNormMissing(EncoderLayerReference):
@@ -1661,6 +1668,16 @@ class Unscaled(nn.Module):
         return x * (torch.rand_like(x) >= self.p) if self.training else x
 
 
+@layer_mistake("""You drop each sublayer's output twice. Once is enough: of the asked share
+that is kept, a second dropout takes the same share again.""")
+class DropoutTwiceAfterSublayers(EncoderLayerReference):
+    def attend(self, x: Tensor, mask: Mask, padding: Mask) -> Tensor:
+        return self.after_attention(super().attend(x, mask, padding))
+
+    def feed(self, x: Tensor) -> Tensor:
+        return self.after_feed_forward(super().feed(x))
+
+
 @layer_mistake("""What your dropout keeps is not divided by 1 - p, so that the mean in training
 is not the mean in eval. `nn.Dropout` and `F.dropout` do that.""")
 class DropoutNotRescaled(EncoderLayerReference):
@@ -1870,6 +1887,25 @@ class WithoutOutputProjection(SelfAttention):
         return self.merge(self.weight_dropout(weights) @ v)
 
 
+@layer_mistake("""The values come from k_proj. Use v_proj for them.""", attention=True)
+class ValuesFromKeys(SelfAttention):
+    def forward(self, x: Tensor, attn_mask: Mask, padding: Mask) -> Tensor:
+        q, k = (self.split(p(x)) for p in (self.q_proj, self.k_proj))
+        scores = q @ k.mT * self.scale(q)
+        weights = self.weigh(scores, self.allowed(scores, attn_mask, padding))
+        return self.out_proj(self.merge(self.weight_dropout(weights) @ k))
+
+
+@layer_mistake("""Queries and keys have changed places: the scores are q @ kᵀ, a row for each
+query.""", attention=True)
+class QueriesAndKeysSwapped(SelfAttention):
+    def forward(self, x: Tensor, attn_mask: Mask, padding: Mask) -> Tensor:
+        q, k, v = (self.split(p(x)) for p in (self.q_proj, self.k_proj, self.v_proj))
+        scores = k @ q.mT * self.scale(q)
+        weights = self.weigh(scores, self.allowed(scores, attn_mask, padding))
+        return self.out_proj(self.merge(self.weight_dropout(weights) @ v))
+
+
 # Parameters, robustness.
 
 
@@ -1978,7 +2014,7 @@ def _(draw: Draw) -> Iterator[Sample]:
     def norm(d: int, dtype: torch.dtype = torch.float64) -> Build:
         state = draw.like({"weight": (d,), "bias": (d,)})
         state = {n: p.to(dtype) for n, p in state.items()}
-        return Build("torch.nn.LayerNorm", (d,), state=state)
+        return Build("torch.nn.LayerNorm", (d,), {"eps": 0.05}, state=state)
 
     def encoder(
         name: str,
@@ -2235,6 +2271,22 @@ class OneLayerTooFew(EncoderReference):
         for layer in self.layers[:-1]:
             src = layer(src, src_mask, src_key_padding_mask)
         return self.finish(src)
+
+
+@Encoder.mistake("""Your first layer never runs: start with layers.0.""")
+class FirstLayerSkipped(EncoderReference):
+    def forward(self, src, src_mask=None, src_key_padding_mask=None):
+        for layer in self.layers[1:]:
+            src = layer(src, src_mask, src_key_padding_mask)
+        return self.finish(src)
+
+
+@Encoder.mistake("""Your encoder makes a fresh norm. Use the norm that is given: it has its own
+weight, bias and eps.""")
+class FreshNorm(EncoderReference):
+    def __init__(self, layer, num_layers, norm=None):
+        fresh = None if norm is None else nn.LayerNorm(norm.normalized_shape)
+        super().__init__(layer, num_layers, fresh)
 
 
 @Encoder.mistake("""Your encoder holds num_layers + 1 layers: the argument is only a pattern,

@@ -1,4 +1,4 @@
-"""Chapter 09: weights into PyTorch's own modules, masks for its function, and parity."""
+"""Chapter 09: weights into PyTorch's modules, masks for its function, and parity."""
 
 from __future__ import annotations
 
@@ -293,10 +293,8 @@ def _(draw: Draw) -> Iterator[Sample]:
     ):
         mine = course_attention(draw, 12, 4)
         official = torch_attention(draw, width, heads, **options)
-        refused = {"aspect": "errors", "note": note}
-        yield copying(name, mine, official, protocol="function", **refused)
         yield copying(
-            f"{name}, afterwards", mine, official, protocol="refused_copy", **refused
+            name, mine, official, protocol="refused_copy", aspect="errors", note=note
         )
 
 
@@ -1558,7 +1556,7 @@ def only_key(draw: Draw, state: State) -> State:
 
 
 def only_value(draw: Draw, state: State) -> State:
-    """One value is zero, so W_O's column shows in the gradients of W_V and b_V alone."""
+    """One value is zero, so W_O's column shows in W_V's and b_V's gradient alone."""
     row(state, "v_proj", 0.0)
     return moved(draw, state, "out_proj.weight", (slice(None), 1), scale=2.0)
 
@@ -1626,9 +1624,7 @@ def shifted(largest: float) -> Change:
 
     def change(draw: Draw, state: State) -> State:
         changed = {n: t.clone() for n, t in state.items()}
-        pre_norm = "pre_norm" in state
-        last = "linear2" if pre_norm else "norm2"
-        name = f"{last}.bias" if "linear1.weight" in state else "out_proj.bias"
+        name = "norm2.bias" if "linear1.weight" in state else "out_proj.bias"
         shift = draw.uniform(len(changed[name]), low=-0.6, high=0.6) * largest
         shift[2] = largest
         changed[name] += shift
@@ -1714,9 +1710,9 @@ def _(draw: Draw) -> Iterator[Sample]:
             pair(LAYERS, (6, 3, 8), shifted(largest), (2, 5)),
             pair(ATTENTION, (9, 3), shifted(largest), (3, 4)),
             "number/any/any",
-            note=f"one channel of mine's output is off by {largest}, the others by less",
+            note=f"one channel of mine's output is off by {largest}, the rest by less",
         )
-    yield last_token_differs(draw, pairs, report)
+    yield last_item_differs(draw, pairs, report)
     for name, layer_change, change, options, note in (
         ("query", only_query, only_query, {}, "the gradient of q_proj"),
         ("key", only_key, only_key, {}, "the gradient of k_proj"),
@@ -1820,7 +1816,7 @@ def _listed(value: Any) -> list:
     return value if isinstance(value, list) else [value]
 
 
-def last_token_differs(
+def last_item_differs(
     draw: Draw, pairs: Pairs, report: Callable[..., Sample]
 ) -> Sample:
     """W_Q differs; all items but the last hold equal tokens, which do not show it.

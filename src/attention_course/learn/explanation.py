@@ -20,12 +20,14 @@ def explain(item: str, expected: Observation, observed: Observation, case: Case)
         return _raised(observed, "", case)
     if item not in observed and "gradient_raised" in observed:
         return _raised(observed, "gradient_", case)
-    # A wrong kind or shape explains every other item of the case.
+    # What is wrong with the object or its parameters explains everything after it.
+    if not agree(expected.get("kind:module"), observed.get("kind:module")):
+        return _wrong_kind("kind:module", expected, observed, case)
+    if not agree(expected.get("parameters"), observed.get("parameters")):
+        return _wrong_parameters(expected, observed)
     for other in expected:
         if other.startswith("kind:") and not agree(expected[other], observed.get(other)):
             return _wrong_kind(other, expected, observed, case)
-    if not agree(expected.get("parameters"), observed.get("parameters")):
-        return _wrong_parameters(expected, observed)
     kind, _, name = item.partition(":")
     if kind == "grad":
         return _wrong_gradient(name, expected, observed, case)

@@ -187,12 +187,15 @@ def _aspect_verdict(
     if not is_wrong:
         return AspectVerdict(aspect, points, points, None, "")
     own = [f for f in failures if f.aspect == aspect]
-    if not own:
-        message = "Counted once the values are right."
-        return AspectVerdict(aspect, points, 0.0, None, message)
-    mistake = recognise(key, viewed, failures) or recognise(key, viewed, own)
+    waits = aspect in DEPENDENT and any(f.aspect == "values" for f in failures)
+    mistake = recognise(key, viewed, failures)
+    if mistake is None and not waits:
+        mistake = recognise(key, viewed, own)
     if mistake:
         return AspectVerdict(aspect, points, 0.0, mistake.name, mistake.hint)
+    if waits:
+        message = "Counted once the values are right."
+        return AspectVerdict(aspect, points, 0.0, None, message)
     first = own[0]
     text = explain(
         first.item, key.expected[first.case.name], viewed[first.case.name], first.case

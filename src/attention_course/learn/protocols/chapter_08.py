@@ -138,7 +138,11 @@ def _observe_dropout(
 
 @view("dropout_places")
 def view_dropout_places(observation: Observation, case: Case) -> Observation:
-    """Which places drop about the asked share, whether the mean is kept, and eval."""
+    """Which share each place drops, and that eval drops nothing.
+
+    Shows `output in eval` (one token), and the rest only where that is right: a layer
+    that computes something else would make the shares mean nothing.
+    """
     live = case.build("cpu")
     made = design(live["sublayer"], live["norm_first"])
     shown = {k: v for k, v in observation.items() if k in ("kind:module", "parameters")}
@@ -148,36 +152,42 @@ def view_dropout_places(observation: Observation, case: Case) -> Observation:
     ]
     if any(not isinstance(o, Tensor) or o.shape != made.src.shape for o in outputs):
         return shown
-    trained, silent, without = (o.double() for o in outputs)
-    if not live["norm_first"]:
-        trained = _undo_norm(trained)
+    trained, silent, without = (_undo_norm(o.double(), live) for o in outputs)
+    shown["output in eval"] = without[0, 0]
+    expected = made.src.clone()
+    expected[..., made.groups.flatten()] += made.undropped
+    if not torch.allclose(without, expected, rtol=0, atol=1e-4):
+        return shown
+    same = torch.allclose(silent, without, rtol=0, atol=1e-6)
+    shown["dropout in eval"] = "silent" if same else "active"
     added = (trained - made.src)[..., made.groups]  # (batch, token, unit, copy)
     zero = added.abs() < 0.05 * made.undropped
     dead = zero.all(dim=-1)
     alive = zero[~dead]
-    shares = (dead, alive) if alive.numel() else (dead, torch.ones(1, dtype=torch.bool))
+    shares = (dead, alive) if alive.numel() else (dead, torch.zeros(1))
     for place, dropped in zip(made.places, shares, strict=True):
         shown[place] = _amount(float(dropped.double().mean()), live["dropout"])
+    # What is added is never negative: where it is, the stream itself was dropped.
+    whole = bool((added > -0.05 * made.undropped).all())
+    shown["residual stream in training"] = "whole" if whole else "dropped"
     kept = float(added.mean()) / made.undropped
-    shown["mean under dropout"] = "kept" if abs(kept - 1) < 0.1 else "changed"
-    same = torch.allclose(silent, without, rtol=0, atol=1e-6)
-    shown["dropout in eval"] = "silent" if same else "active"
+    shown["mean in training"] = "as in eval" if abs(kept - 1) < 0.1 else "changed"
     return shown
 
 
-def _undo_norm(output: Tensor) -> Tensor:
+def _undo_norm(output: Tensor, live: dict[str, Any]) -> Tensor:
     """The sum before the norms: two channels are known, and a norm is affine."""
+    if live["norm_first"]:
+        return output
     low, high = (output[..., [c]] for c in REFERENCES)
     first, second = REFERENCE_VALUES
     return first + (output - low) * (second - first) / (high - low)
 
 
 def _amount(share: float, asked: float) -> str:
-    if abs(share - asked) < MARGIN:
-        return "as asked"
-    if share < 0.02:
-        return "none"
-    return "too little" if share < asked else "too much"
+    """A share in words: the asked one, or to the nearest 10 %."""
+    shown = asked if abs(share - asked) < MARGIN else round(share, 1)
+    return f"{shown:.0%}".replace("%", " %")
 
 
 @protocol("encoder_copies")
@@ -209,7 +219,7 @@ def _observe_copies(
         p.data_ptr() in memory for p in own.values()
     )
     for name, parameter in own.items():
-        if name.startswith("layers."):
+        if name.startswith(("layers.", "norm.")):
             record(seen, f"initial {name}", parameter, device)
     for name, parameter in layer.named_parameters():
         seen[f"unchanged:layer.{name}"] = torch.equal(parameter.detach(), before[name])
@@ -217,14 +227,19 @@ def _observe_copies(
 
 @view("encoder_copies")
 def view_encoder_copies(observation: Observation, case: Case) -> Observation:
-    """Whether each layer starts as a copy of the argument."""
-    layer = case.build("cpu")["init"][0]
+    """Whether each layer starts as a copy of the argument, and the norm as given."""
+    layer, _, *norm = case.build("cpu")["init"]
     shown = {k: v for k, v in observation.items() if not _is_initial(k)}
     names = {k.split(".")[1] for k in observation if k.startswith("initial layers.")}
     for number in sorted(names):
         shown[f"layers.{number} starts as a copy"] = all(
             _equal(observation.get(f"initial layers.{number}.{name}"), parameter)
             for name, parameter in layer.named_parameters()
+        )
+    for given in norm:
+        shown["norm starts as given"] = all(
+            _equal(observation.get(f"initial norm.{name}"), parameter)
+            for name, parameter in given.named_parameters()
         )
     return shown
 
@@ -248,4 +263,4 @@ def view_encoder(observation: Observation, case: Case) -> Observation:
 
 
 def _of_the_norm(item: str) -> bool:
-    return item.startswith(("unchanged:init[2]", "unchanged:init_kwargs"))
+    return item.startswith("unchanged:init[2]")

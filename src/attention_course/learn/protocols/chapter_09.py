@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from attention_course.learn.answer_key import Case, Observation
+from attention_course.learn.encoding import decode
 from attention_course.learn.protocols import protocol, view
 from attention_course.learn.protocols.recording import (
     Inputs,
@@ -69,9 +71,10 @@ def _flags(module: nn.Module) -> dict[str, bool]:
 
 @protocol("refused_copy")
 def observe_refusal(function: Any, case: Case, device: torch.device) -> Observation:
-    """Call `function(mine, official)` with modules that do not match; watch `mine`.
+    """Call `function(mine, official)` with modules that do not match.
 
-    Which error it raises is another case's concern. The arguments: as for a copy.
+    Recorded is what it raises, and what of `mine` has changed. The arguments: as for
+    a copy.
     """
     seen: Observation = {}
     guarded(seen, lambda: _refusal(function, case, device, seen))
@@ -83,13 +86,15 @@ def _refusal(
 ) -> None:
     mine, official = case.build(device)["args"]
     before = {name: dense(p) for name, p in mine.named_parameters()}
+    seen["the error on a mismatch"] = "nothing"
     try:
         function(mine, official)
-        seen["an error was raised"] = False
     except NotImplementedError:
         raise
-    except Exception:  # whatever it is: `mine` has to be as it was
-        seen["an error was raised"] = True
+    except ValueError:
+        seen["the error on a mismatch"] = "ValueError"
+    except Exception as error:  # whatever it is: `mine` has to be as it was
+        seen["the error on a mismatch"] = type(error).__name__
     after = dict(mine.named_parameters())
     seen["parameters of mine that changed"] = [
         name
@@ -105,24 +110,21 @@ def observe_parity(function: Any, case: Case, device: torch.device) -> Observati
     The arguments of the case: `pairs`, by kind of module, lists of (mine, official, x);
     `times`, how often each is reported on; and what the view "parity" needs.
     """
-    kinds = list(case.build("cpu")["pairs"])
+    live = case.build(device)
     parts: dict[str, Observation] = {}
-    for kind in kinds:
-        parts[kind] = part = {}
-        guarded(part, lambda k=kind, p=part: _reports(function, case, k, device, p))
-    first = parts[kinds[0]]
+    for kind, pairs in live["pairs"].items():
+        parts[kind] = {}
+        report = partial(_reports, function, pairs, live["times"], parts[kind])
+        guarded(parts[kind], report)
     if all("raised" in part for part in parts.values()):
-        return first
+        return next(iter(parts.values()))
     return {f"{kind}/{k}": v for kind, part in parts.items() for k, v in part.items()}
 
 
-def _reports(
-    function: Any, case: Case, kind: str, device: torch.device, seen: Observation
-) -> None:
-    live = case.build(device)
-    for number, (mine, official, x) in enumerate(live["pairs"][kind]):
+def _reports(function: Any, pairs: list, times: int, seen: Observation) -> None:
+    for number, (mine, official, x) in enumerate(pairs):
         inputs = Inputs({"mine": mine, "official": official, "x": x})
-        for time in range(live["times"]):
+        for time in range(times):
             report = function(mine, official, x.clone() if time else x)
             _record_report(seen, f"{number}.{time}", report)
         inputs.record_unchanged(seen)
@@ -145,14 +147,16 @@ def view_parity(observation: Observation, case: Case) -> Observation:
     "number", its "size" (zero or not), or "any" float. A kind of module that the
     answer does not take (it raised) is judged as the other kind.
     """
-    live = case.build("cpu")
+    told = case.arguments["dict"]
+    plain = {k: decode(v, case.tensors, "cpu") for k, v in told.items() if k != "pairs"}
+    counts = {kind: len(v["list"]) for kind, v in told["pairs"]["dict"].items()}
     summaries = {
-        kind: _summary(_part(observation, kind), live)
-        for kind in live["pairs"]
+        kind: _summary(_part(observation, kind), plain, count)
+        for kind, count in counts.items()
         if f"{kind}/raised" not in observation
     }
     shown: Observation = {}
-    for kind in live["pairs"]:
+    for kind in counts:
         known = summaries.get(kind) or next(iter(summaries.values()))
         for item, value in known.items():
             if item.startswith("unchanged:"):
@@ -168,23 +172,22 @@ def _part(observation: Observation, kind: str) -> Observation:
     return {k[len(start) :]: v for k, v in observation.items() if k.startswith(start)}
 
 
-def _summary(part: Observation, live: Mapping[str, Any]) -> Observation:
+def _summary(part: Observation, plain: Mapping[str, Any], count: int) -> Observation:
     shown: Observation = {}
-    pairs = next(iter(live["pairs"].values()))
-    for number in range(len(pairs)):
-        for time in range(live["times"]):
+    for number in range(count):
+        for time in range(plain["times"]):
             call = f"{number}.{time}"
-            which = f", pair {number + 1}" if len(pairs) > 1 else ""
+            which = f", pair {number + 1}" if count > 1 else ""
             which += ", called again" if time else ""
             shown[f"the report/{which}"] = part.get(f"{call}/kind")
-            for key, wanted in live["facts"].items():
+            for key, wanted in plain["facts"].items():
                 value = part.get(f"{call}/{key}", "missing")
-                shown[f"{key}/{which}"] = _fact(value, wanted, live.get("zero", ZERO))
+                shown[f"{key}/{which}"] = _fact(value, wanted, plain.get("zero", ZERO))
     for key in ("input_gradient", "parameter_gradients"):
-        if live["times"] > 1:
+        if plain["times"] > 1:
             pair = (part.get(f"0.{time}/{key}") for time in range(2))
             shown[f"second {key}/"] = _growth(*pair)
-    if len(pairs) == 3:
+    if count == 3:
         key = "parameter_gradients"
         three = (part.get(f"{number}.0/{key}") for number in range(3))
         shown[f"{key} of two changes/"] = _combined(*three)
