@@ -161,17 +161,10 @@ figures.show(
 )
 
 # %% [markdown]
-# **Predict** from the picture: the signs of the two scores of key 6. Which is larger in size?
-
-# %%
-for query in (5, 7):
-    products = Q[query] * K[6]
-    print(f"query {query} with key 6:", products.cpu().numpy(),
-          "sum", f"{products.sum().item():.4f}")
-
-# %% [markdown]
-# Query 5 finds key 6 (5.50, the largest score of all 64), and query 7 avoids it. Nobody
-# meant that; the weights are random. Training turns these arrows until they point at
+# Check key 6 by hand: with query 5, $(3.1106)(2.0059) + (-2.0758)(0.3559) \approx 5.50$, the
+# largest of all 64 scores; with query 7, $(-2.2162)(2.0059) + (1.7135)(0.3559) \approx -3.84$.
+#
+# Nobody meant that: the weights are random. Training turns the arrows until they point at
 # something useful.
 
 # %% [markdown]
@@ -383,12 +376,13 @@ figure = figures.attention_maps(
     names[3:],
     title="Who asks matters: the same pairs of tokens, other scores",
     signed=True,
+    axis_names=("one of the three", "one of the five"),
 )
 figures.show(
     figure,
-    alt="Two heat maps of scores between tokens 0 to 2 and tokens 3 to 7. The column of token "
-    "6 is strongly positive on the left; on the right its first and last cells are negative or "
-    "pale.",
+    alt="Two heat maps of scores between tokens 0 to 2 and tokens 3 to 7. The pair of tokens 0 "
+    "and 3 is negative on the left and positive on the right, the pair of tokens 0 and 4 the "
+    "other way round.",
 )
 
 # %% [markdown]
@@ -399,25 +393,26 @@ figures.show(
 # %% [markdown]
 # ## Only the product counts
 #
-# Write the scores of one sequence in full:
+# Nothing in a score is anything but multiplying and adding. So the two matrices can be
+# multiplied out, once and for all, into a single one that stands between two tokens:
 #
-# $$(X W_Q)(X W_K)^\top = X\, \underbrace{W_Q W_K^\top}_{M}\, X^\top$$
+# $$(x W_Q)(y W_K)^\top = x\, M\, y^\top$$
 #
 # $M$ is (d_model, d_model), and you can read it: $M_{ij}$ is the score when a token that is
-# channel $i$ alone asks a token that is channel $j$ alone. For $i = 0$, $j = 2$ that is row 0
-# of $W_Q$ times row 2 of $W_K$:
+# channel $i$ alone asks a token that is channel $j$ alone. For $i = 0$ and $j = 2$:
 
 # %%
-products = W_Q[0] * W_K[2]
-print(products.cpu().numpy(), "sum", f"{products.sum().item():.4f}")
+unit = torch.eye(3, dtype=torch.float64, device=device)  # a row for each channel
+q, k = unit[0] @ W_Q, unit[2] @ W_K
+print("query", q.cpu().numpy(), " key", k.cpu().numpy(), " score", f"{(q @ k).item():.4f}")
 
 # %% [markdown]
 # So channel 0 of the asker and channel 2 of the answerer add $0.7736\; x_0\, y_2$ to the
 # score. In the example of the cat, $M$ had a single entry that was not zero: pronoun asks
 # noun.
 #
-# Interpretability research calls $M$ the **QK circuit** of a head (Elhage et al. 2021): it
-# is all there is to know about who looks at whom.
+# Interpretability research calls $M$ the **QK circuit** of a head (Elhage et al. 2021).
+# Biases aside, it is all there is to know about who looks at whom.
 
 # %% [markdown] exercise="qk_circuit"
 # ### Exercise: the QK circuit  ·  5 min  ·  ●○○
@@ -483,14 +478,11 @@ figures.show(
 )
 
 # %% [markdown]
-# So don't read meaning into a single channel of a query. "Channel 0 of the queries" depends on
-# how the pair happened to be split; the scores don't. Whoever wants to know what a head
-# looks for reads $M$.
-
-# %% [markdown]
-# Then why keep two thin matrices and not one $M$? Because thin is a choice. **Predict** the
-# rank of the 8 × 8 table of scores, and the two numbers of parameters for a model of width
-# 512 with $d_k = 64$.
+# So don't read meaning into a single channel of a query: it depends on how the pair happened
+# to be split. Whoever wants to know what a head looks for reads $M$.
+#
+# Then why two thin matrices, and not one $M$? **Predict** the rank of the 8 × 8 table of
+# scores, and the number of parameters either way, for width 512 and $d_k = 64$.
 
 # %%
 print("rank of the scores:", torch.linalg.matrix_rank(attn_scores).item())
@@ -499,10 +491,10 @@ print(f"two thin matrices: {2 * d_model * d_k:,} numbers")
 print(f"one full M:        {d_model * d_model:,} numbers")
 
 # %% [markdown]
-# Rank 2: however many tokens there are, all their scores come from $d_k = 2$ comparisons.
-# That is what $d_k$ means: **how many things a head can compare at once**. Thin matrices cost
-# a quarter here, and keep each head to a few questions. Chapter 06 gives a layer many heads,
-# so that it can ask more.
+# Rank 2: however many tokens there are, all their scores come from two independent
+# comparisons. That is what $d_k$ means: **how many independent comparisons a head can make**.
+# Thin matrices cost a quarter here, and keep each head to a few questions. Chapter 06 gives
+# a layer many heads, so that it can ask more.
 
 # %% [markdown]
 # ## Ask a question of your own
@@ -631,34 +623,56 @@ after = [(kind_tokens @ w).detach() for w in (w_q, w_k)]
 print("smallest share after training above 99 %: ", own_colour_share().min().item() > 0.99)
 
 # %%
-figure, panels = figures.small_multiples(
-    2, width=3.6, height=3.6, title="Training gives each colour a direction of its own"
-)
-for axes, pair, name in zip(panels, (before, after), ("before", "after"), strict=True):
-    q, k = (part.cpu().numpy() for part in pair)
+def draw_directions(axes, queries: Tensor, keys: Tensor) -> None:
+    """The nine kinds of token: queries as lines, keys as markers of their shape."""
+    q, k = queries.cpu().numpy(), keys.cpu().numpy()
     for (colour, shape), query, key in zip(kinds.tolist(), q, k, strict=True):
         paint = figures.PALETTE[colour]
         axes.plot([0, query[0]], [0, query[1]], color=paint, linestyle="-", linewidth=1.5)
         axes.scatter(*key, color=paint, marker="os^"[shape], s=45, zorder=3)
-    axes.margins(0.25)
-    axes.set(title=name, xlabel="channel 0", ylabel="channel 1")
-for word, keys in zip(("blue", "orange", "plum"), after[1].view(3, 3, 2).cpu(), strict=True):
-    middle = keys.mean(dim=0)
-    away = 30 * middle / middle.norm()
-    panels[1].annotate(word, middle.tolist(), xytext=away.tolist(), ha="center",
-                       textcoords="offset points")
+    axes.margins(0.4)
+    axes.set(xlabel="channel 0", ylabel="channel 1")
+
+# %%
+figure, (left, right) = figures.small_multiples(
+    2, width=3.6, height=3.6, title="Training gives each colour a direction of its own"
+)
+draw_directions(left, *before)
+draw_directions(right, *after)
+left.set_title("before")
+right.set_title("after")
+for name, middle in zip(("blue", "orange", "plum"), after[1].view(3, 3, 2).mean(1).cpu(), strict=True):
+    away = 32 * middle / middle.norm()
+    right.annotate(name, middle.tolist(), xytext=away.tolist(), textcoords="offset points",
+                   ha="center", va="center")
 figures.show(
     figure,
     alt="Two plots of the nine kinds of token: queries as lines from the origin, keys as "
     "markers, in the token's colour. Before training they are mixed. After it the queries "
-    "and keys of each colour form a bundle, and the three bundles point in three "
-    "directions.",
+    "and keys of each colour form a bundle, and the three bundles point in three directions.",
 )
 
 # %% [markdown]
 # Two channels are enough: three directions, far apart, fit in a plane. Nobody told the
-# weights that channels 0 to 2 are the colour.
-#
+# weights which channels hold the colour. Back in the scene, the orange triangle asks:
+
+# %%
+with torch.no_grad():
+    learned = torch.softmax((scene_tokens @ w_q) @ (scene_tokens @ w_k).T, dim=-1)
+figure = figures.attention_on_image(
+    scene,
+    learned[1],
+    patch=24,
+    query=1,
+    title="With learned weights, orange finds orange",
+)
+figures.show(
+    figure,
+    alt="The scene of twelve coloured shapes, and beside it the attention of the orange "
+    "triangle: the four orange patches are coloured, all others are white.",
+)
+
+# %% [markdown]
 # <details><summary>A question to take along: would the identity, <code>torch.eye(6)</code> for
 # both, have passed?</summary>
 #
@@ -685,7 +699,8 @@ kicker, keeper = scenes.marker_patches[0].tolist()
 
 def pixel(row: int, column: int) -> list[int]:
     """The channels that hold red, green and blue of one pixel of a patch."""
-    return [colour * 64 + row * 8 + column for colour in range(3)]
+    side = scenes.patch
+    return [(colour * side + row) * side + column for colour in range(3)]
 
 # %% [markdown]
 # **Who answers?** The kicker stands on sand, the keeper before the net, all the others on the
@@ -767,7 +782,7 @@ print("scenes read correctly:", int((says_back_pass == is_back_pass).sum()), "of
 # Where do queries, keys and values come from? From the tokens themselves, through three
 # learned matrices: $W_Q$ makes what a token looks for, $W_K$ what it offers, $W_V$ what it
 # passes on. Who looks at whom is decided by $W_Q$ and $W_K$ together, through their product
-# alone, and $d_k$ limits how many things it can compare.
+# alone, and $d_k$ limits how many independent comparisons that is.
 
 # %% [markdown]
 # ## Where this leads

@@ -31,13 +31,17 @@ def replay(notebook: Notebook, folder: Path) -> Iterator[str]:
     """Run the cells in this process, in `folder`; yields each difference."""
     os.chdir(folder)
     os.environ.setdefault("MPLBACKEND", "agg")
+    from IPython.core.displayhook import CapturingDisplayHook
     from IPython.core.interactiveshell import InteractiveShell
     from IPython.utils.capture import capture_output
 
     shell = InteractiveShell.instance()
+    results: list[dict[str, Any]] = []
+    shell.display_trap.hook = CapturingDisplayHook(shell=shell, outputs=results)
     for index, cell in enumerate(notebook["cells"]):
         if cell["cell_type"] != "code":
             continue
+        results.clear()
         with capture_output() as captured:
             ran = shell.run_cell(text_of(cell["source"]), store_history=True)
         problem = ran.error_before_exec or ran.error_in_exec
@@ -45,6 +49,7 @@ def replay(notebook: Notebook, folder: Path) -> Iterator[str]:
             yield f"cell {index} raised {type(problem).__name__}: {problem}"
             return
         shown = [output.data for output in captured.outputs]
+        shown += [result["data"] for result in results]
         if difference := compare(cell["outputs"], captured.stdout, shown):
             yield f"cell {index}: {difference}"
         if captured.stderr:

@@ -1,9 +1,9 @@
 """Generated scenes in which one and the same patch means different things.
 
-A ball lies in the centre of a lawn. One player kicks; one, arms up in white gloves,
-keeps the goal. If the two wear the same shirt, the ball is a *back pass*; if their
-shirts differ, the same ball is a *shot*. Six more players only watch. Players, trees,
-cones and flowers stand at random places.
+A ball lies in the centre of a lawn. On a spot of sand one player kicks; in a goal
+another one keeps. If the two wear the same shirt, the ball is a *back pass*; if their
+shirts differ, the same ball is a *shot*. Seven more players only watch. Players,
+trees, cones and flowers stand at random places.
 
 The ball's patch is the same in every scene, so what the ball *is* can only be read
 from its context, and from the right part of it. Torralba (2003) measured how much of
@@ -13,18 +13,18 @@ review the evidence from human vision.
 Why no short cut works, by construction and not by luck:
 
 - **The centre patch** is one fixed tile: its pixels are equal bit for bit.
-- **Any one patch**: hoops and stripes are equally frequent on the kicker, and on the
-  keeper, under both labels. Only the two together tell: the label is their XNOR.
+- **Any one patch**: each shirt (hooped, striped, plain) is equally frequent on the
+  kicker, and on the keeper, under both labels. Only the two together tell.
 - **The mean of all patches**: every scene holds the same tiles, except that the shirts
-  change backs: always four hooped and four striped ones. All poses show the shirt on
-  the same pixels, so the sum over patches does not know *who* wears which shirt, and
-  that is the label. The mean patch is the same in all scenes, bit for bit; so is the
-  mean of any linear patch embedding, up to rounding.
+  change backs: always three hooped, three striped and three plain ones. All players
+  show the shirt on the same pixels, so the sum over patches does not know *who* wears
+  which shirt, and that is the label. The mean patch is the same in all scenes, bit for
+  bit; so is the mean of any linear patch embedding, up to rounding.
 - **A window around the centre** sees both markers in one scene of forty (3×3 patches
-  on a 7×7 lawn: 8 · 7 / (48 · 47)); fewer shirts than all eight say little.
+  on a 7×7 lawn: 8 · 7 / (48 · 47)). Watchers' shirts tell only if most are seen.
 
-The shirts differ in the direction of their bands as well as in colour, so the scenes
-can be read without colour vision and in grey print.
+Shirts differ in their pattern as well as in colour, kicker and keeper in what is around
+them, so the scenes can be read without colour vision and in grey print.
 
 References
 ----------
@@ -206,9 +206,9 @@ def _paint(drawing: str, shirt: str = "") -> Tensor:
 
 
 def _tiles() -> Tensor:
-    """All tiles, (number of tiles, 3, patch, patch), in the order used below.
+    """All tiles, (number of tiles, 3, patch, patch).
 
-    0 to 5: players, number 2 · pose + shirt; 6: ball; 7: lawn; 8 and up: decoration.
+    In order: the players (pose by pose, shirt by shirt), ball, lawn, decoration.
     """
     players = [_paint(pose, shirt) for pose in _POSES for shirt in _SHIRTS]
     others = [_BALL, _LAWN, *(drawing for drawing, _ in _DECORATION)]
