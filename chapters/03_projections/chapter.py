@@ -630,7 +630,7 @@ def draw_directions(axes, queries: Tensor, keys: Tensor) -> None:
         paint = figures.PALETTE[colour]
         axes.plot([0, query[0]], [0, query[1]], color=paint, linestyle="-", linewidth=1.5)
         axes.scatter(*key, color=paint, marker="os^"[shape], s=45, zorder=3)
-    axes.margins(0.4)
+    axes.margins(x=0.55, y=0.35)
     axes.set(xlabel="channel 0", ylabel="channel 1")
 
 # %%

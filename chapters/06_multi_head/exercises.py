@@ -572,11 +572,10 @@ def without_key(mask: Tensor, place: int) -> Tensor:
     return mask
 
 
-def without_the_largest(inputs: tuple) -> Tensor:
-    """A mask that forbids each query the key with its largest score."""
-    q, k = (split(inputs[i] @ inputs[i + 3].mT, inputs[NUM_HEADS]) for i in (0, 1))
-    scores = q @ k.mT
-    return scores < scores.amax(dim=-1, keepdim=True)
+def only_the_lowest(q: Tensor, k: Tensor, num_heads: int) -> Tensor:
+    """A mask that allows each query the two keys with its lowest scores."""
+    scores = split(q, num_heads) @ split(k, num_heads).mT
+    return scores <= scores.kthvalue(2, dim=-1, keepdim=True).values
 
 
 def multi_head_cases(
@@ -643,12 +642,13 @@ def multi_head_cases(
     each, note = draw.mask(3, 1, 4, 6), "in item 1 no query may attend to any key"
     each[1] = False
     yield case("empty item", sized(3, 2, 4, 6, 4), each, note=note, **mask)
-    inputs = sized(2, 3, 4, 5, 6, scale=30.0)
+    inputs = sized(2, 3, 4, 5, 6, scale=150.0)
+    query, key, _, w_q, w_k, *_, heads = inputs
     yield case(
         "large masked scores",
         inputs,
-        without_the_largest(inputs),
-        note="the forbidden scores are the largest, by hundreds",
+        only_the_lowest(query @ w_q.mT, key @ w_k.mT, heads),
+        note="the forbidden scores are the largest, by thousands",
         **mask,
     )
     inputs = sized(2, 2, 5, 4, 6)
@@ -930,7 +930,8 @@ def _(draw: Draw) -> Iterator[Sample]:
         *,
         note: str = "",
         scale: float = 1.0,
-        huge_key: tuple[int, float] | None = None,
+        huge_key: int | None = None,
+        lowest: bool = False,
         layout: Callable[[Tensor], Tensor] = torch.clone,
         dtype: torch.dtype = torch.float64,
         positional: bool = False,
@@ -939,11 +940,16 @@ def _(draw: Draw) -> Iterator[Sample]:
         *inputs, w_q, w_k, w_v, w_o, num_heads = drawn(draw, sizes, scale)
         d_model = sizes[-1]
         if huge_key is not None:
-            place, size = huge_key
-            inputs[1][:, place] *= size
+            inputs[1][:, huge_key] *= 1e12
         weights = {"q_proj": w_q, "k_proj": w_k, "v_proj": w_v, "out_proj": w_o}
         parameters = {f"{n}.weight": w.to(dtype) for n, w in weights.items()}
         parameters |= {f"{n}.bias": draw.normal(d_model, dtype=dtype) for n in weights}
+        if lowest:
+            q, k = (
+                F.linear(x, parameters[f"{n}.weight"], parameters[f"{n}.bias"])
+                for n, x in zip(weights, inputs[:2], strict=False)
+            )
+            attn_mask = only_the_lowest(q, k, num_heads)
         masks = {"attn_mask": attn_mask, "key_padding_mask": key_padding_mask}
         masks = {n: layout(m) for n, m in masks.items() if m is not None}
         return module(
@@ -1039,9 +1045,9 @@ def _(draw: Draw) -> Iterator[Sample]:
     )
     some, note = without_key(draw.mask(5, 4), 2), "a forbidden key scores about 1e12"
     huge: dict[str, Any] = {**mask, "note": note}
-    yield block("huge masked key", (2, 2, 5, 4, 6), some, huge_key=(2, 1e12), **huge)
-    pad, few["note"] = is_padding([3, 2], 5), "a padded key scores about 1e4"
-    yield block("huge padded key", (2, 3, 4, 5, 6), None, pad, huge_key=(4, 1e4), **few)
+    yield block("huge masked key", (2, 2, 5, 4, 6), some, huge_key=2, **huge)
+    few["note"] = "the forbidden scores are the largest, by thousands"
+    yield block("large masked scores", (2, 3, 4, 5, 6), scale=150.0, lowest=True, **few)
 
     robust: dict[str, Any] = {"aspect": "robustness"}
     few = {"aspect": "robustness", "gradients": False}

@@ -249,7 +249,7 @@ def striking_pairs(twins: PatchTwins, number: int = 4) -> list[tuple[int, int]]:
         ``number`` if there are no more.
     """
     contrast = torch.minimum(twins.contrast, twins.contrast[twins.twin])
-    textured = contrast > twins.contrast.quantile(0.75)
+    textured = contrast >= twins.contrast.quantile(0.75)
     score = torch.where(
         twins.elsewhere & textured,
         contrast / twins.distance.clamp(min=1e-6),

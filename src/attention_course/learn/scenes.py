@@ -269,7 +269,8 @@ def make_scenes(number: int, seed: int, *, grid: int = 7) -> Scenes:
     contents = torch.cat([players, others.expand(number, -1)], dim=1)
 
     # Each scene puts its contents on the patches around the ball, in random order.
-    places = torch.rand(number, num_patches - 1, generator=generator).argsort(dim=1)
+    order = torch.rand(number, num_patches - 1, generator=generator)
+    places = order.argsort(dim=1, stable=True)
     places = places + (places >= num_patches // 2)  # step over the centre
     layout = torch.full((number, num_patches), ball).scatter(1, places, contents)
 

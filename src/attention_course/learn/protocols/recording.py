@@ -99,7 +99,7 @@ def record_gradients(
     None stands for "no path from this input to the output". Nothing is recorded if
     the output has another shape than the upstream gradient.
     """
-    if type(main) is not Tensor or main.shape != upstream.shape:
+    if type(main) not in (Tensor, nn.Parameter) or main.shape != upstream.shape:
         return
     names, tensors = list(inputs), list(inputs.values())
     gradients: Sequence[Tensor | None] = [None] * len(names)

@@ -1,0 +1,190 @@
+"""The grading loop with nbgrader: scores, partial credit, feedback, validate, Formgrader."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import CHAPTER, EXERCISES, ROOT
+
+from attention_course.author.build import build
+from attention_course.grade.demo import GradingFailed, nbgrader, run_demo
+from attention_course.grade.sample_class import STUDENTS
+from attention_course.grade.scores import read_scores
+
+SLUG = "90_tiny"
+RIGHT = {
+    "double": "def double(x):\n    return x + x",
+    "negate": "def negate(x):\n    return -x",
+}
+CLASS = {
+    "blank": {},
+    "finished": RIGHT,
+    "squares": RIGHT | {"double": "def double(x):\n    return x * x"},
+    "cuts": RIGHT | {"double": "def double(x):\n    return (2 * x).detach()"},
+    "raises": RIGHT | {"double": "def double(x):\n    return x.nothing"},
+    "syntax": RIGHT | {"double": "def double(x:\n    return x"},
+    "warns": RIGHT
+    | {"double": "import warnings\ndef double(x):\n    warnings.warn('hm')\n    return x + x"},
+    "prints": RIGHT | {"double": "def double(x):\n    print('99.0')\n    return x * x"},
+}
+SCORES = {
+    "blank": 0.0, "finished": 3.5, "squares": 1.5, "cuts": 3.0, "raises": 1.5,
+    "syntax": 1.5, "warns": 3.5, "prints": 1.5,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny course with a graded class, through nbgrader's own commands."""
+    root = tmp_path_factory.mktemp("graded")
+    folder = root / "chapters" / SLUG
+    folder.mkdir(parents=True)
+    (folder / "chapter.py").write_text(CHAPTER.lstrip(), encoding="utf-8")
+    (folder / "exercises.py").write_text(EXERCISES, encoding="utf-8")
+    assert not build(root, [folder], jobs=1).failed
+    shutil.copy(ROOT / "nbgrader_config.py", root)
+    for student, answers in CLASS.items():
+        hand_in(root, student, answers)
+    nbgrader(root, "generate_assignment", SLUG, "--force")
+    nbgrader(root, "autograde", SLUG)
+    nbgrader(root, "generate_feedback", SLUG)
+    return root
+
+
+def hand_in(root: Path, student: str, answers: dict[str, str]) -> None:
+    notebook = nbformat.read(root / "release" / SLUG / f"{SLUG}.ipynb", as_version=4)
+    for cell in notebook.cells:
+        name = cell.id.removeprefix("answer-")
+        if name in answers:
+            cell.source = answers[name]
+    target = root / "submitted" / student / SLUG / f"{SLUG}.ipynb"
+    target.parent.mkdir(parents=True)
+    nbformat.write(notebook, target)
+
+
+def test_scores_and_partial_credit_reach_the_gradebook(course: Path) -> None:
+    scores = {s.student: s.earned for s in read_scores(course)}
+    assert scores == SCORES
+    assert {s.points for s in read_scores(course)} == {3.5}
+
+
+def test_the_mistakes_are_read_back(course: Path) -> None:
+    found = {s.student: s.mistakes for s in read_scores(course)}
+    assert found["squares"] == {"double": "squared"}
+    assert found["cuts"] == {"double": "cut"}
+    assert found["finished"] == {}
+
+
+def test_the_feedback_shows_the_hint(course: Path) -> None:
+    def feedback(student: str) -> str:
+        return (course / "feedback" / student / SLUG / f"{SLUG}.html").read_text()
+
+    assert "You squared it." in feedback("squares")
+    assert "You cut the gradient." in feedback("cuts")
+    assert "You squared it." not in feedback("finished")
+
+
+def test_a_tampered_key_is_replaced_by_the_courses(course: Path, tmp_path: Path) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(course, root)
+    folder = root / "submitted" / "squares" / SLUG
+    source = root / "source" / SLUG / "checks.safetensors"
+    (folder / "checks.safetensors").write_bytes(source.read_bytes()[:100])
+    nbgrader(root, "autograde", SLUG, "--student", "squares", "--force")
+    scores = {s.student: s.earned for s in read_scores(root)}
+    assert scores == SCORES
+
+
+def validate(path: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "nbgrader", "validate", str(path)],
+        capture_output=True,
+        text=True,
+        cwd=path.parent,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_validate_shows_the_hint_and_passes_a_finished_one(course: Path) -> None:
+    for student, told in [("squares", "You squared it."), ("blank", "Not written yet.")]:
+        folder = course / "submitted" / student / SLUG
+        shutil.copy(course / "release" / SLUG / "checks.safetensors", folder)
+        assert told in validate(folder / f"{SLUG}.ipynb")
+    folder = course / "submitted" / "finished" / SLUG
+    shutil.copy(course / "release" / SLUG / "checks.safetensors", folder)
+    assert "Success!" in validate(folder / f"{SLUG}.ipynb")
+
+
+def test_nbgraders_failure_is_told(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "nbgrader_config.py", tmp_path)
+    with pytest.raises(GradingFailed, match="autograde 99_none"):
+        nbgrader(tmp_path, "autograde", "99_none")
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def test_formgrader_opens_on_the_course_folder(course: Path) -> None:
+    port = free_port()
+    server = subprocess.Popen(
+        [
+            sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root",
+            f"--port={port}", "--ip=127.0.0.1", "--IdentityProvider.token=secret",
+        ],
+        cwd=course,
+        env=os.environ | {"JUPYTER_CONFIG_DIR": str(course / ".jupyter")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        submissions = wait_for(
+            f"http://127.0.0.1:{port}/formgrader/api/submissions/{SLUG}?token=secret"
+        )
+    finally:
+        server.terminate()
+        server.wait(20)
+    assert {s["student"]: s["score"] for s in submissions} == SCORES
+
+
+def wait_for(url: str, seconds: float = 60) -> list[dict]:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return json.loads(answer.read())
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def test_the_sample_class_goes_through_the_whole_course() -> None:
+    """What `make demo` does; run again, it grades nothing twice."""
+    scores = {(s.student, s.chapter): s for s in run_demo(ROOT)}
+    finished = [s for s in scores.values() if s.student == "finished"]
+    assert len(finished) == len(list((ROOT / "chapters").glob("*/chapter.py")))
+    assert all(s.earned == s.points for s in finished)
+    assert [s.earned for s in scores.values() if s.student == "blank"] == [0]
+    mistaken = [s for s in STUDENTS if s.edits]
+    for student in mistaken:
+        for slug in student.chapters:
+            score = scores[student.name, slug]
+            assert set(score.mistakes) == set(student.edits)
+            assert 0 < score.earned < score.points
+    said: list[str] = []
+    run_demo(ROOT, tell=said.append)
+    assert "     nothing changed since the last time" in said
