@@ -139,7 +139,7 @@ def test_import_loads_no_image_library():
 
 @pytest.fixture
 def pictures() -> dict[str, torch.Tensor]:
-    """Pictures of 2 × 3 and 1 × 2 patches of 4 pixels; the last is a twin of the fifth."""
+    """Pictures of 2 × 3 and 1 × 2 patches of 4 pixels; number 7 is a twin of 4."""
     generator = torch.Generator().manual_seed(0)
     first = torch.rand(3, 8, 12, generator=generator)
     second = torch.rand(3, 4, 8, generator=generator)

@@ -132,16 +132,17 @@ def through_standard_deviation(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float
 ) -> Tensor:
     deviation = x.std(dim=-1, keepdim=True, correction=0)
-    return weight * (x - x.mean(-1, True)) / torch.hypot(
-        deviation, torch.full_like(deviation, math.sqrt(eps))
-    ) + bias
+    return (
+        weight
+        * (x - x.mean(-1, True))
+        / torch.hypot(deviation, torch.full_like(deviation, math.sqrt(eps)))
+        + bias
+    )
 
 
-@layer_norm.mistake("""You add eps to the standard deviation. It belongs under the root, to
-the variance: divide by √(variance + eps).""")
-def eps_outside_the_root(
-    x: Tensor, weight: Tensor, bias: Tensor, eps: float
-) -> Tensor:
+@layer_norm.mistake("""You add eps to the standard deviation. It belongs under the
+root, to the variance: divide by √(variance + eps).""")
+def eps_outside_the_root(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     return normalise(x, eps, outside=True) * weight + bias
 
 
@@ -151,48 +152,48 @@ def unbiased_variance(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Te
     return normalise(x, eps, correction=1) * weight + bias
 
 
-@layer_norm.mistake("""You add eps to the unbiased standard deviation. Two changes: divide
-the variance by d, not d - 1, and add eps under the root.""")
+@layer_norm.mistake("""You add eps to the unbiased standard deviation. Two changes:
+divide the variance by d, not d - 1, and add eps under the root.""")
 def unbiased_and_eps_outside(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float
 ) -> Tensor:
     return normalise(x, eps, correction=1, outside=True) * weight + bias
 
 
-@layer_norm.mistake("""You normalise over the tokens, dim=-2. Layer norm treats each token
-alone: its mean and variance are over its own channels, dim=-1.""")
+@layer_norm.mistake("""You normalise over the tokens, dim=-2. Layer norm treats each
+token alone: its mean and variance are over its own channels, dim=-1.""")
 def norm_over_tokens(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     return normalise(x, eps, dim=-2) * weight + bias
 
 
-@layer_norm.mistake("""You normalise over dim=1, which holds the channels only when x has
-two dimensions. Use dim=-1.""")
+@layer_norm.mistake("""You normalise over dim=1, which holds the channels only when x
+has two dimensions. Use dim=-1.""")
 def norm_over_dim_one(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     return normalise(x, eps, dim=1) * weight + bias
 
 
-@layer_norm.mistake("""You normalise over dim=2, which holds the channels only when x has
-three dimensions. Use dim=-1.""")
+@layer_norm.mistake("""You normalise over dim=2, which holds the channels only when x
+has three dimensions. Use dim=-1.""")
 def norm_over_dim_two(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     return normalise(x, eps, dim=2) * weight + bias
 
 
-@layer_norm.mistake("""You normalise over the batch, dim=0: that is batch norm. A token's
-layer norm does not depend on the other items.""")
+@layer_norm.mistake("""You normalise over the batch, dim=0: that is batch norm. A
+token's layer norm does not depend on the other items.""")
 def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     return normalise(x, eps, dim=0) * weight + bias
 
 
-@layer_norm.mistake("""You take one mean and variance for all tokens of an item together.
-Each token has its own: dim=-1 alone.""")
+@layer_norm.mistake("""You take one mean and variance for all tokens of an item
+together. Each token has its own: dim=-1 alone.""")
 def norm_over_tokens_and_channels(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float
 ) -> Tensor:
     return normalise(x, eps, dim=(-2, -1)) * weight + bias
 
 
-@layer_norm.mistake("""You take one mean and variance of the whole tensor. Each token has its
-own: use dim=-1 and keepdim=True.""")
+@layer_norm.mistake("""You take one mean and variance of the whole tensor. Each token
+has its own: use dim=-1 and keepdim=True.""")
 def norm_over_everything(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     return normalise(x, eps, dim=tuple(range(x.dim()))) * weight + bias
 
@@ -212,11 +213,13 @@ def squared_eps(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     return normalise(x, eps**2) * weight + bias
 
 
-@layer_norm.mistake("""You divide by the variance. Divide by its square root, so that the
-result has variance 1.""")
+@layer_norm.mistake("""You divide by the variance. Divide by its square root, so that
+the result has variance 1.""")
 def divided_by_variance(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     mean = x.mean(dim=-1, keepdim=True)
-    return (x - mean) / (x.var(dim=-1, correction=0, keepdim=True) + eps) * weight + bias
+    return (x - mean) / (
+        x.var(dim=-1, correction=0, keepdim=True) + eps
+    ) * weight + bias
 
 
 @layer_norm.mistake("""You multiply by √(variance + eps) where you should divide.""")
@@ -228,13 +231,15 @@ def multiplied_by_deviation(
     return (x - mean) * (variance + eps).sqrt() * weight + bias
 
 
-@layer_norm.mistake("""You do not subtract the mean: dividing by the root mean square alone
-is RMSNorm. Layer norm centres each token first.""")
+@layer_norm.mistake("""You do not subtract the mean: dividing by the root mean square
+alone is RMSNorm. Layer norm centres each token first.""")
 def rms_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     return x / (x.square().mean(dim=-1, keepdim=True) + eps).sqrt() * weight + bias
 
 
-@layer_norm.mistake("""You divide by the standard deviation but never subtract the mean.""")
+@layer_norm.mistake(
+    """You divide by the standard deviation but never subtract the mean."""
+)
 def not_centred(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     variance = x.var(dim=-1, correction=0, keepdim=True)
     return x / (variance + eps).sqrt() * weight + bias
@@ -258,7 +263,9 @@ def without_bias(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     return normalise(x, eps) * weight
 
 
-@layer_norm.mistake("""You left out the weight: multiply by it before you add the bias.""")
+@layer_norm.mistake(
+    """You left out the weight: multiply by it before you add the bias."""
+)
 def without_weight(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     return normalise(x, eps) + bias
 
@@ -277,14 +284,14 @@ def weight_and_bias_swapped(
     return normalise(x, eps) * bias + weight
 
 
-@layer_norm.mistake("""You multiply by 1 + weight. The weight is the whole factor; it starts
-at 1.""")
+@layer_norm.mistake("""You multiply by 1 + weight. The weight is the whole factor; it
+starts at 1.""")
 def one_plus_weight(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     return normalise(x, eps) * (1 + weight) + bias
 
 
-@layer_norm.mistake("""You divide by the mean absolute deviation. The spread of layer norm is
-the root of the mean square.""")
+@layer_norm.mistake("""You divide by the mean absolute deviation. The spread of layer
+norm is the root of the mean square.""")
 def mean_absolute_deviation(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float
 ) -> Tensor:
@@ -292,37 +299,39 @@ def mean_absolute_deviation(
     return centred / (centred.abs().mean(dim=-1, keepdim=True) + eps) * weight + bias
 
 
-@layer_norm.mistake("""You divide by the length of the centred token: sum the squares, then
-divide by d before the root.""")
+@layer_norm.mistake("""You divide by the length of the centred token: sum the squares,
+then divide by d before the root.""")
 def sum_of_squares(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     centred = x - x.mean(dim=-1, keepdim=True)
-    return centred / (centred.square().sum(-1, keepdim=True) + eps).sqrt() * weight + bias
+    return (
+        centred / (centred.square().sum(-1, keepdim=True) + eps).sqrt() * weight + bias
+    )
 
 
-@layer_norm.mistake("""Your function changes x in place (`x -= ...`). The residual branch
-still needs the old x: make a new tensor.""")
+@layer_norm.mistake("""Your function changes x in place (`x -= ...`). The residual
+branch still needs the old x: make a new tensor.""")
 def in_place(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     result = layer_norm_reference(x, weight, bias, eps)
     x -= x.mean(dim=-1, keepdim=True)
     return result
 
 
-@layer_norm.mistake("""Mean and variance are cut off from the graph (`detach` or `no_grad`).
-They depend on x, and the gradient must flow through them.""")
+@layer_norm.mistake("""Mean and variance are cut off from the graph (`detach` or
+`no_grad`). They depend on x, and the gradient must flow through them.""")
 def statistics_detached(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     mean = x.mean(dim=-1, keepdim=True).detach()
     variance = x.var(dim=-1, correction=0, keepdim=True).detach()
     return (x - mean) / (variance + eps).sqrt() * weight + bias
 
 
-@layer_norm.mistake("""Your result is cut off from its inputs (`detach`, `.data`, `no_grad`):
-no gradient reaches x, weight and bias.""")
+@layer_norm.mistake("""Your result is cut off from its inputs (`detach`, `.data`,
+`no_grad`): no gradient reaches x, weight and bias.""")
 def result_detached(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     return layer_norm_reference(x, weight, bias, eps).detach()
 
 
-@layer_norm.mistake("""You compute in float32: float64 inputs lose half their digits, and
-the result has another dtype than x.""")
+@layer_norm.mistake("""You compute in float32: float64 inputs lose half their digits,
+and the result has another dtype than x.""")
 def cast_to_float32(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     return layer_norm_reference(x.float(), weight.float(), bias.float(), eps)
 
@@ -349,9 +358,7 @@ def _(draw: Draw) -> Iterator[Sample]:
     yield call("gelu, same sizes again", *inputs(3, 5, 4, 6), "gelu")
     yield call("relu, one item", *inputs(1, 6, 5, 2), "relu")
     yield call("gelu, one token", *inputs(2, 1, 6, 9), "gelu")
-    yield call(
-        "activation by name", *inputs(4, 2, 3, 5), kwargs={"activation": "gelu"}
-    )
+    yield call("activation by name", *inputs(4, 2, 3, 5), kwargs={"activation": "gelu"})
     x, *rest = inputs(2, 3, 4, 8)
     yield call(
         "gelu, large inputs",
@@ -470,8 +477,8 @@ def token_after_token(
     return torch.stack(items)
 
 
-@feed_forward.mistake("""You use ReLU whatever `activation` says. For "gelu" the exact GELU
-is wanted: `F.gelu`.""")
+@feed_forward.mistake("""You use ReLU whatever `activation` says. For "gelu" the exact
+GELU is wanted: `F.gelu`.""")
 def relu_for_gelu(
     x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
 ) -> Tensor:
@@ -479,8 +486,8 @@ def relu_for_gelu(
     return two_linear(x, w1, b1, w2, b2, F.relu)
 
 
-@feed_forward.mistake("""You use GELU whatever `activation` says. For "relu" set negative
-values to zero.""")
+@feed_forward.mistake("""You use GELU whatever `activation` says. For "relu" set
+negative values to zero.""")
 def gelu_for_relu(
     x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
 ) -> Tensor:
@@ -497,8 +504,8 @@ def activations_swapped(
     return feed_forward_reference(x, w1, b1, w2, b2, other)
 
 
-@feed_forward.mistake("""Your GELU is the tanh approximation. The exact one uses the normal
-distribution function: x · ½(1 + erf(x/√2)), which is what `F.gelu` computes.""")
+@feed_forward.mistake("""Your GELU is the tanh approximation. The exact one uses the
+normal distribution function: x · ½(1 + erf(x/√2)), which is what `F.gelu` computes.""")
 def gelu_by_tanh(
     x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
 ) -> Tensor:
@@ -510,8 +517,8 @@ def gelu_by_tanh(
     return two_linear(x, w1, b1, w2, b2, middle)
 
 
-@feed_forward.mistake("""Your GELU is x · sigmoid(1.702 x), a rough approximation. The exact
-one is x · ½(1 + erf(x/√2)): `F.gelu`.""")
+@feed_forward.mistake("""Your GELU is x · sigmoid(1.702 x), a rough approximation. The
+exact one is x · ½(1 + erf(x/√2)): `F.gelu`.""")
 def gelu_by_sigmoid(
     x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
 ) -> Tensor:
@@ -523,7 +530,9 @@ def gelu_by_sigmoid(
     return two_linear(x, w1, b1, w2, b2, middle)
 
 
-@feed_forward.mistake("""Your "gelu" is x · sigmoid(x), which is called SiLU or swish.""")
+@feed_forward.mistake(
+    """Your "gelu" is x · sigmoid(x), which is called SiLU or swish."""
+)
 def silu_for_gelu(
     x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
 ) -> Tensor:
@@ -534,8 +543,8 @@ def silu_for_gelu(
     return two_linear(x, w1, b1, w2, b2, middle)
 
 
-@feed_forward.mistake("""Your GELU lacks the factor x: you return the normal distribution
-function itself.""")
+@feed_forward.mistake("""Your GELU lacks the factor x: you return the normal
+distribution function itself.""")
 def gelu_without_factor(
     x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
 ) -> Tensor:
@@ -559,8 +568,8 @@ def gelu_without_root_two(
     return two_linear(x, w1, b1, w2, b2, middle)
 
 
-@feed_forward.mistake("""There is no activation between your two linear maps, so together
-they are only one linear map.""")
+@feed_forward.mistake("""There is no activation between your two linear maps, so
+together they are only one linear map.""")
 def without_activation(
     x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
 ) -> Tensor:
@@ -568,17 +577,17 @@ def without_activation(
     return two_linear(x, w1, b1, w2, b2, lambda hidden: hidden)
 
 
-@feed_forward.mistake("""You apply the activation after the second linear map. It stands
-between the two.""")
+@feed_forward.mistake("""You apply the activation after the second linear map. It
+stands between the two.""")
 def activation_at_the_end(
     x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
 ) -> Tensor:
     return activate(two_linear(x, w1, b1, w2, b2, lambda hidden: hidden), activation)
 
 
-@feed_forward.mistake("""You apply the activation to the output too. It stands only between
-the two linear maps: an output that cannot be negative could not correct the residual
-stream downwards.""")
+@feed_forward.mistake("""You apply the activation to the output too. It stands only
+between the two linear maps: an output that cannot be negative could not correct the
+residual stream downwards.""")
 def activation_twice(
     x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
 ) -> Tensor:
@@ -616,8 +625,8 @@ def without_biases(
     return feed_forward_reference(x, w1, zeros[0], w2, zeros[1], activation)
 
 
-@feed_forward.mistake("""You add `b1` after the activation. It belongs to the first linear
-map, before the activation.""")
+@feed_forward.mistake("""You add `b1` after the activation. It belongs to the first
+linear map, before the activation.""")
 def bias_after_activation(
     x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
 ) -> Tensor:
@@ -627,32 +636,32 @@ def bias_after_activation(
     )
 
 
-@feed_forward.mistake("""You add x to the result. The residual is added by the encoder layer,
-around this function, not in it.""")
+@feed_forward.mistake("""You add x to the result. The residual is added by the encoder
+layer, around this function, not in it.""")
 def with_residual(
     x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
 ) -> Tensor:
     return x + feed_forward_reference(x, w1, b1, w2, b2, activation)
 
 
-@feed_forward.mistake("""You multiply by `w1` as it is. The weights have nn.Linear's layout,
-(out, in), so transpose them or call `F.linear`.""")
+@feed_forward.mistake("""You multiply by `w1` as it is. The weights have nn.Linear's
+layout, (out, in), so transpose them or call `F.linear`.""")
 def not_transposed(
     x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
 ) -> Tensor:
     return activate(x @ w1 + b1, activation) @ w2 + b2
 
 
-@feed_forward.mistake("""You stop after the first linear map and the activation: `w2` and `b2`
-bring the result back to the width of x.""")
+@feed_forward.mistake("""You stop after the first linear map and the activation: `w2`
+and `b2` bring the result back to the width of x.""")
 def hidden_returned(
     x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
 ) -> Tensor:
     return activate(F.linear(x, w1, b1), activation)
 
 
-@feed_forward.mistake("""An unknown activation name passes silently. Raise a ValueError for
-every name but "relu" and "gelu".""")
+@feed_forward.mistake("""An unknown activation name passes silently. Raise a ValueError
+for every name but "relu" and "gelu".""")
 def unknown_name_passes(
     x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
 ) -> Tensor:
@@ -661,8 +670,8 @@ def unknown_name_passes(
 
 
 @feed_forward.mistake(
-    """An unknown activation name passes silently. Raise a ValueError for
-every name but "relu" and "gelu".""",
+    """An unknown activation name passes silently. Raise a ValueError for every name
+but "relu" and "gelu".""",
     same_as="unknown_name_passes",
 )
 def unknown_name_is_gelu(
@@ -680,25 +689,25 @@ def unknown_name_is_key_error(
     return two_linear(x, w1, b1, w2, b2, ACTIVATIONS[activation])
 
 
-@feed_forward.mistake("""You look the activation up in torch by its name, so that names like
-"tanh" pass and others raise AttributeError. Only "relu" and "gelu" are known; every other
-name is a ValueError.""")
+@feed_forward.mistake("""You look the activation up in torch by its name, so that names
+like "tanh" pass and others raise AttributeError. Only "relu" and "gelu" are known;
+every other name is a ValueError.""")
 def looked_up_in_torch(
     x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
 ) -> Tensor:
     return two_linear(x, w1, b1, w2, b2, getattr(F, activation))
 
 
-@feed_forward.mistake("""Your result is cut off from its inputs (`detach`, `.data`, `no_grad`):
-no gradient can flow back.""")
+@feed_forward.mistake("""Your result is cut off from its inputs (`detach`, `.data`,
+`no_grad`): no gradient can flow back.""")
 def feed_forward_detached(
     x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
 ) -> Tensor:
     return feed_forward_reference(x, w1, b1, w2, b2, activation).detach()
 
 
-@feed_forward.mistake("""Your function changes x in place. The residual branch still needs
-it: build a new tensor.""")
+@feed_forward.mistake("""Your function changes x in place. The residual branch still
+needs it: build a new tensor.""")
 def feed_forward_in_place(
     x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
 ) -> Tensor:
@@ -707,8 +716,8 @@ def feed_forward_in_place(
     return result
 
 
-@feed_forward.mistake("""You compute in float32: float64 inputs lose half their digits, and
-the result has another dtype than x.""")
+@feed_forward.mistake("""You compute in float32: float64 inputs lose half their digits,
+and the result has another dtype than x.""")
 def feed_forward_in_float32(
     x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
 ) -> Tensor:
@@ -1274,8 +1283,8 @@ Mask = Tensor | None
 # Order of residual and norm.
 
 
-@layer_mistake("""You always put the norm after the residual. With norm_first=True it stands
-before each sublayer: x + attention(norm1(x)).""")
+@layer_mistake("""You always put the norm after the residual. With norm_first=True it
+stands before each sublayer: x + attention(norm1(x)).""")
 class AlwaysPostNorm(EncoderLayerReference):
     def pre(self, x: Tensor, mask: Mask, padding: Mask) -> Tensor:
         return self.post(x, mask, padding)
@@ -1288,15 +1297,17 @@ class AlwaysPreNorm(EncoderLayerReference):
         return self.pre(x, mask, padding)
 
 
-@layer_mistake("""Pre-norm and post-norm have changed places: norm_first=True puts the norm
-before each sublayer.""")
+@layer_mistake("""Pre-norm and post-norm have changed places: norm_first=True puts the
+norm before each sublayer.""")
 class OrdersSwapped(EncoderLayerReference):
     def forward(self, src, src_mask=None, src_key_padding_mask=None):
         order = self.post if self.norm_first else self.pre
         return order(src, src_mask, src_key_padding_mask)
 
 
-@layer_mistake("""There is no residual around the attention: add its input to its output.""")
+@layer_mistake(
+    """There is no residual around the attention: add its input to its output."""
+)
 class NoResidualAroundAttention(EncoderLayerReference):
     def pre(self, x: Tensor, mask: Mask, padding: Mask) -> Tensor:
         x = self.attend(self.norm1(x), mask, padding)
@@ -1329,8 +1340,8 @@ class NoResiduals(EncoderLayerReference):
         return self.norm2(self.feed(self.norm1(self.attend(x, mask, padding))))
 
 
-@layer_mistake("""With norm_first=True you add the normed input. The residual goes round the
-norm: x + attention(norm1(x)), with x as it came in.""")
+@layer_mistake("""With norm_first=True you add the normed input. The residual goes
+round the norm: x + attention(norm1(x)), with x as it came in.""")
 class ResidualFromNormedInput(EncoderLayerReference):
     def pre(self, x: Tensor, mask: Mask, padding: Mask) -> Tensor:
         x = self.norm1(x)
@@ -1339,8 +1350,8 @@ class ResidualFromNormedInput(EncoderLayerReference):
         return x + self.feed(x)
 
 
-@layer_mistake("""With norm_first=True the residual around the attention starts from the
-normed input. Add x as it came in.""")
+@layer_mistake("""With norm_first=True the residual around the attention starts from
+the normed input. Add x as it came in.""")
 class AttentionResidualFromNormedInput(EncoderLayerReference):
     def pre(self, x: Tensor, mask: Mask, padding: Mask) -> Tensor:
         x = self.norm1(x)
@@ -1348,8 +1359,8 @@ class AttentionResidualFromNormedInput(EncoderLayerReference):
         return x + self.feed(self.norm2(x))
 
 
-@layer_mistake("""With norm_first=True the residual around the feed-forward starts from the
-normed input. Add x as the attention left it.""")
+@layer_mistake("""With norm_first=True the residual around the feed-forward starts from
+the normed input. Add x as the attention left it.""")
 class FeedForwardResidualFromNormedInput(EncoderLayerReference):
     def pre(self, x: Tensor, mask: Mask, padding: Mask) -> Tensor:
         x = x + self.attend(self.norm1(x), mask, padding)
@@ -1357,8 +1368,8 @@ class FeedForwardResidualFromNormedInput(EncoderLayerReference):
         return x + self.feed(x)
 
 
-@layer_mistake("""Your second residual adds `src` again. It adds the feed-forward's own input:
-what the attention's part of the layer gave.""")
+@layer_mistake("""Your second residual adds `src` again. It adds the feed-forward's own
+input: what the attention's part of the layer gave.""")
 class SecondResidualFromSource(EncoderLayerReference):
     def pre(self, x: Tensor, mask: Mask, padding: Mask) -> Tensor:
         inner = x + self.attend(self.norm1(x), mask, padding)
@@ -1369,8 +1380,8 @@ class SecondResidualFromSource(EncoderLayerReference):
         return self.norm2(x + self.feed(inner))
 
 
-@layer_mistake("""Your feed-forward reads `src`. It comes after the attention and reads what
-that has made.""")
+@layer_mistake("""Your feed-forward reads `src`. It comes after the attention and reads
+what that has made.""")
 class FeedForwardReadsSource(EncoderLayerReference):
     def pre(self, x: Tensor, mask: Mask, padding: Mask) -> Tensor:
         inner = x + self.attend(self.norm1(x), mask, padding)
@@ -1401,8 +1412,8 @@ class WithoutFeedForward(EncoderLayerReference):
         return self.norm2(self.norm1(x + self.attend(x, mask, padding)))
 
 
-@layer_mistake("""You use norm1 in both places; norm2 is never used. Each sublayer has a norm
-of its own.""")
+@layer_mistake("""You use norm1 in both places; norm2 is never used. Each sublayer has
+a norm of its own.""")
 class NormOneUsedTwice(EncoderLayerReference):
     def pre(self, x: Tensor, mask: Mask, padding: Mask) -> Tensor:
         x = x + self.attend(self.norm1(x), mask, padding)
@@ -1413,15 +1424,17 @@ class NormOneUsedTwice(EncoderLayerReference):
         return self.norm1(x + self.feed(x))
 
 
-@layer_mistake("""norm1 and norm2 are one and the same module. Each sublayer has a norm of its
-own, with its own weight and bias.""")
+@layer_mistake("""norm1 and norm2 are one and the same module. Each sublayer has a norm
+of its own, with its own weight and bias.""")
 class OneNormShared(EncoderLayerReference):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.norm2 = self.norm1
 
 
-@layer_mistake("""norm1 and norm2 have changed places: norm1 belongs to the attention.""")
+@layer_mistake(
+    """norm1 and norm2 have changed places: norm1 belongs to the attention."""
+)
 class NormsSwapped(EncoderLayerReference):
     def pre(self, x: Tensor, mask: Mask, padding: Mask) -> Tensor:
         x = x + self.attend(self.norm2(x), mask, padding)
@@ -1432,23 +1445,24 @@ class NormsSwapped(EncoderLayerReference):
         return self.norm1(x + self.feed(x))
 
 
-@layer_mistake("""With norm_first=False you normalise the sublayer's output before you add it.
-The sum is what is normalised: norm1(x + attention(x)).""")
+@layer_mistake("""With norm_first=False you normalise the sublayer's output before you
+add it. The sum is what is normalised: norm1(x + attention(x)).""")
 class NormBeforeAdding(EncoderLayerReference):
     def post(self, x: Tensor, mask: Mask, padding: Mask) -> Tensor:
         x = x + self.norm1(self.attend(x, mask, padding))
         return x + self.norm2(self.feed(x))
 
 
-@layer_mistake("""With norm_first=True you normalise the output once more. A pre-norm layer
-leaves the residual stream as it is.""")
+@layer_mistake("""With norm_first=True you normalise the output once more. A pre-norm
+layer leaves the residual stream as it is.""")
 class PreNormWithNormAtTheEnd(EncoderLayerReference):
     def pre(self, x: Tensor, mask: Mask, padding: Mask) -> Tensor:
         return self.norm2(super().pre(x, mask, padding))
 
 
-@layer_mistake("""You normalise the output once more at the end, with both orders. A pre-norm
-layer leaves the residual stream as it is, and a post-norm layer has normed it already.""")
+@layer_mistake("""You normalise the output once more at the end, with both orders. A
+pre-norm layer leaves the residual stream as it is, and a post-norm layer has normed it
+already.""")
 class NormAtTheEndAlways(EncoderLayerReference):
     def forward(self, src, src_mask=None, src_key_padding_mask=None):
         return self.norm2(super().forward(src, src_mask, src_key_padding_mask))
@@ -1486,8 +1500,8 @@ class EpsTooSmall(EncoderLayerReference):
     eps = 1e-6
 
 
-@layer_mistake("""Your norms are not layer norm: eps is added to the standard deviation, and
-that is the unbiased one. Use `nn.LayerNorm(d_model)`.""")
+@layer_mistake("""Your norms are not layer norm: eps is added to the standard
+deviation, and that is the unbiased one. Use `nn.LayerNorm(d_model)`.""")
 class NormFromTheAnnotatedTransformer(EncoderLayerReference):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -1543,8 +1557,8 @@ class ActivationAtTheEnd(EncoderLayerReference):
 # Dropout.
 
 
-@layer_mistake("""Your layer has no dropout at all. In training it drops attention weights,
-the attention's output, hidden units of the feed-forward, and its output.""")
+@layer_mistake("""Your layer has no dropout at all. In training it drops attention
+weights, the attention's output, hidden units of the feed-forward, and its output.""")
 class WithoutDropout(EncoderLayerReference):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -1552,56 +1566,56 @@ class WithoutDropout(EncoderLayerReference):
         self.self_attn.weight_dropout = nn.Identity()
 
 
-@layer_mistake("""Dropout on the attention weights is missing. In training, drop weights after
-the softmax and before the values are mixed.""")
+@layer_mistake("""Dropout on the attention weights is missing. In training, drop
+weights after the softmax and before the values are mixed.""")
 class NoDropoutOnWeights(EncoderLayerReference):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.self_attn.weight_dropout = nn.Identity()
 
 
-@layer_mistake("""Dropout after the attention is missing: drop its output before you add the
-residual.""")
+@layer_mistake("""Dropout after the attention is missing: drop its output before you
+add the residual.""")
 class NoDropoutAfterAttention(EncoderLayerReference):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.after_attention = nn.Identity()
 
 
-@layer_mistake("""Dropout inside the feed-forward is missing: drop hidden units between the
-activation and linear2.""")
+@layer_mistake("""Dropout inside the feed-forward is missing: drop hidden units between
+the activation and linear2.""")
 class NoDropoutInside(EncoderLayerReference):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.inside = nn.Identity()
 
 
-@layer_mistake("""Dropout after the feed-forward is missing: drop linear2's output before you
-add the residual.""")
+@layer_mistake("""Dropout after the feed-forward is missing: drop linear2's output
+before you add the residual.""")
 class NoDropoutAfterFeedForward(EncoderLayerReference):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.after_feed_forward = nn.Identity()
 
 
-@layer_mistake("""You drop only inside the sublayers (attention weights, hidden units). Drop
-each sublayer's output as well, before the residual.""")
+@layer_mistake("""You drop only inside the sublayers (attention weights, hidden units).
+Drop each sublayer's output as well, before the residual.""")
 class NoDropoutAfterSublayers(EncoderLayerReference):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.after_attention = self.after_feed_forward = nn.Identity()
 
 
-@layer_mistake("""You drop only the sublayers' outputs. Drop attention weights and the hidden
-units of the feed-forward as well.""")
+@layer_mistake("""You drop only the sublayers' outputs. Drop attention weights and the
+hidden units of the feed-forward as well.""")
 class OnlyDropoutAfterSublayers(EncoderLayerReference):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.inside = self.self_attn.weight_dropout = nn.Identity()
 
 
-@layer_mistake("""Your dropout is active in eval: the output changes from call to call. Use
-`nn.Dropout` modules, or `training=self.training`.""")
+@layer_mistake("""Your dropout is active in eval: the output changes from call to call.
+Use `nn.Dropout` modules, or `training=self.training`.""")
 class DropoutInEval(EncoderLayerReference):
     def forward(self, src, src_mask=None, src_key_padding_mask=None):
         if self.inside.p == 0:
@@ -1614,16 +1628,16 @@ class DropoutInEval(EncoderLayerReference):
 
 
 @layer_mistake("""Dropout on the attention weights is active in eval. With
-`F.scaled_dot_product_attention` the rate has to be 0 there: `self.dropout if self.training
-else 0.0`.""")
+`F.scaled_dot_product_attention` the rate has to be 0 there: `self.dropout if
+self.training else 0.0`.""")
 class WeightDropoutInEval(EncoderLayerReference):
     def forward(self, src, src_mask=None, src_key_padding_mask=None):
         self.self_attn.weight_dropout.train()
         return super().forward(src, src_mask, src_key_padding_mask)
 
 
-@layer_mistake("""You take `dropout` for the share that is kept. It is the share that is set
-to zero.""")
+@layer_mistake("""You take `dropout` for the share that is kept. It is the share that
+is set to zero.""")
 class KeepsTheDroppedShare(EncoderLayerReference):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -1632,7 +1646,9 @@ class KeepsTheDroppedShare(EncoderLayerReference):
                 part.p = 1 - part.p
 
 
-@layer_mistake("""Your dropout has a rate of its own, 0.1. Use the argument `dropout`.""")
+@layer_mistake(
+    """Your dropout has a rate of its own, 0.1. Use the argument `dropout`."""
+)
 class FixedRate(EncoderLayerReference):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -1641,8 +1657,8 @@ class FixedRate(EncoderLayerReference):
                 part.p = 0.1
 
 
-@layer_mistake("""Dropout stands after the residual and zeroes the stream itself. Drop the
-sublayer's output, then add: x + dropout(attention(x)).""")
+@layer_mistake("""Dropout stands after the residual and zeroes the stream itself. Drop
+the sublayer's output, then add: x + dropout(attention(x)).""")
 class DropoutAfterTheResidual(EncoderLayerReference):
     def attend(self, x: Tensor, mask: Mask, padding: Mask) -> Tensor:
         return self.self_attn(x, mask, padding)
@@ -1668,8 +1684,8 @@ class Unscaled(nn.Module):
         return x * (torch.rand_like(x) >= self.p) if self.training else x
 
 
-@layer_mistake("""You drop each sublayer's output twice. Once is enough: of the asked share
-that is kept, a second dropout takes the same share again.""")
+@layer_mistake("""You drop each sublayer's output twice. Once is enough: of the asked
+share that is kept, a second dropout takes the same share again.""")
 class DropoutTwiceAfterSublayers(EncoderLayerReference):
     def attend(self, x: Tensor, mask: Mask, padding: Mask) -> Tensor:
         return self.after_attention(super().attend(x, mask, padding))
@@ -1678,8 +1694,8 @@ class DropoutTwiceAfterSublayers(EncoderLayerReference):
         return self.after_feed_forward(super().feed(x))
 
 
-@layer_mistake("""What your dropout keeps is not divided by 1 - p, so that the mean in training
-is not the mean in eval. `nn.Dropout` and `F.dropout` do that.""")
+@layer_mistake("""What your dropout keeps is not divided by 1 - p, so that the mean in
+training is not the mean in eval. `nn.Dropout` and `F.dropout` do that.""")
 class DropoutNotRescaled(EncoderLayerReference):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -1698,7 +1714,9 @@ class SourceMaskNotPassedOn(EncoderLayerReference):
         return super().attend(x, None, padding)
 
 
-@layer_mistake("""Your layer does not pass `src_key_padding_mask` on to the attention.""")
+@layer_mistake(
+    """Your layer does not pass `src_key_padding_mask` on to the attention."""
+)
 class PaddingMaskNotPassedOn(EncoderLayerReference):
     def attend(self, x: Tensor, mask: Mask, padding: Mask) -> Tensor:
         return super().attend(x, mask, None)
@@ -1710,22 +1728,22 @@ class NoMaskPassedOn(EncoderLayerReference):
         return super().attend(x, None, None)
 
 
-@layer_mistake("""With both masks given, you use `src_mask` alone. Combine them: a key may be
-attended to if both masks allow it.""")
+@layer_mistake("""With both masks given, you use `src_mask` alone. Combine them: a key
+may be attended to if both masks allow it.""")
 class PaddingLostWithBothMasks(EncoderLayerReference):
     def attend(self, x: Tensor, mask: Mask, padding: Mask) -> Tensor:
         return super().attend(x, mask, padding if mask is None else None)
 
 
-@layer_mistake("""With both masks given, you use the padding mask alone. Combine them: a key
-may be attended to if both masks allow it.""")
+@layer_mistake("""With both masks given, you use the padding mask alone. Combine them:
+a key may be attended to if both masks allow it.""")
 class SourceMaskLostWithBothMasks(EncoderLayerReference):
     def attend(self, x: Tensor, mask: Mask, padding: Mask) -> Tensor:
         return super().attend(x, mask if padding is None else None, padding)
 
 
-@layer_mistake("""Your `src_mask` is inverted: True means that a query may attend to the
-key.""")
+@layer_mistake("""Your `src_mask` is inverted: True means that a query may attend to
+the key.""")
 class SourceMaskInverted(EncoderLayerReference):
     def attend(self, x: Tensor, mask: Mask, padding: Mask) -> Tensor:
         return super().attend(x, None if mask is None else ~mask, padding)
@@ -1749,8 +1767,11 @@ class BothMasksInverted(EncoderLayerReference):
         )
 
 
-@layer_mistake("""You combine the masks with "or": a key that one mask forbids is attended to
-if the other allows it. Both have to allow it.""", attention=True)
+@layer_mistake(
+    """You combine the masks with "or": a key that one mask forbids is attended to if
+the other allows it. Both have to allow it.""",
+    attention=True,
+)
 class MasksJoinedByOr(SelfAttention):
     def allowed(self, scores: Tensor, attn_mask: Mask, padding: Mask) -> Tensor:
         if attn_mask is None or padding is None:
@@ -1758,23 +1779,31 @@ class MasksJoinedByOr(SelfAttention):
         return torch.zeros_like(scores).bool() | attn_mask | ~padding[:, None, None, :]
 
 
-@layer_mistake("""Your padding mask closes the padded queries' rows. It belongs to the keys:
-shape (B, 1, 1, N).""", attention=True)
+@layer_mistake(
+    """Your padding mask closes the padded queries' rows. It belongs to the keys: shape
+(B, 1, 1, N).""",
+    attention=True,
+)
 class PaddingOnQueries(SelfAttention):
     def allowed(self, scores: Tensor, attn_mask: Mask, padding: Mask) -> Tensor:
         allowed = super().allowed(scores, attn_mask, None)
         return allowed if padding is None else allowed & ~padding[:, None, :, None]
 
 
-@layer_mistake("""You use the first item's padding mask for the whole batch.""", attention=True)
+@layer_mistake(
+    """You use the first item's padding mask for the whole batch.""", attention=True
+)
 class FirstItemsPadding(SelfAttention):
     def allowed(self, scores: Tensor, attn_mask: Mask, padding: Mask) -> Tensor:
         first = None if padding is None else padding[:1].expand_as(padding)
         return super().allowed(scores, attn_mask, first)
 
 
-@layer_mistake("""You use one head's mask for all heads. A mask (B, H, N, N) has one for each
-head.""", attention=True)
+@layer_mistake(
+    """You use one head's mask for all heads. A mask (B, H, N, N) has one for each
+head.""",
+    attention=True,
+)
 class FirstHeadsMask(SelfAttention):
     def allowed(self, scores: Tensor, attn_mask: Mask, padding: Mask) -> Tensor:
         if attn_mask is not None and attn_mask.dim() == 4:
@@ -1782,45 +1811,63 @@ class FirstHeadsMask(SelfAttention):
         return super().allowed(scores, attn_mask, padding)
 
 
-@layer_mistake("""You transpose the mask: its rows belong to the queries, its columns to the
-keys.""", attention=True)
+@layer_mistake(
+    """You transpose the mask: its rows belong to the queries, its columns to the
+keys.""",
+    attention=True,
+)
 class MaskTransposed(SelfAttention):
     def allowed(self, scores: Tensor, attn_mask: Mask, padding: Mask) -> Tensor:
         turned = None if attn_mask is None else attn_mask.mT
         return super().allowed(scores, turned, padding)
 
 
-@layer_mistake("""A row with nothing to attend to becomes NaN. Its weights should all be zero:
-set them after the softmax, also so that the gradient stays finite.""", attention=True)
+@layer_mistake(
+    """A row with nothing to attend to becomes NaN. Its weights should all be zero: set
+them after the softmax, also so that the gradient stays finite.""",
+    attention=True,
+)
 class EmptyRowIsNaN(SelfAttention):
     def weigh(self, scores: Tensor, allowed: Tensor) -> Tensor:
         return scores.masked_fill(~allowed, -torch.inf).softmax(dim=-1)
 
 
-@layer_mistake("""A row with nothing to attend to gets equal weights. They should all be zero.
-That is what a large negative number in place of -inf leads to.""", attention=True)
+@layer_mistake(
+    """A row with nothing to attend to gets equal weights. They should all be zero.
+That is what a large negative number in place of -inf leads to.""",
+    attention=True,
+)
 class EmptyRowIsUniform(SelfAttention):
     def weigh(self, scores: Tensor, allowed: Tensor) -> Tensor:
         lowest = torch.finfo(scores.dtype).min
         return scores.masked_fill(~allowed, lowest).softmax(dim=-1)
 
 
-@layer_mistake("""You add -1e4 to forbidden scores. Large scores come through, and a row with
-nothing to attend to gets weights. Fill with -inf.""", attention=True)
+@layer_mistake(
+    """You add -1e4 to forbidden scores. Large scores come through, and a row with
+nothing to attend to gets weights. Fill with -inf.""",
+    attention=True,
+)
 class MinusTenThousand(SelfAttention):
     def weigh(self, scores: Tensor, allowed: Tensor) -> Tensor:
         return (scores - 1e4 * (~allowed).to(scores.dtype)).softmax(dim=-1)
 
 
-@layer_mistake("""You multiply the scores by the mask. A score of 0 is no ban: it still gets a
-weight. Fill with -inf before the softmax.""", attention=True)
+@layer_mistake(
+    """You multiply the scores by the mask. A score of 0 is no ban: it still gets a
+weight. Fill with -inf before the softmax.""",
+    attention=True,
+)
 class ScoresTimesMask(SelfAttention):
     def weigh(self, scores: Tensor, allowed: Tensor) -> Tensor:
         return (scores * allowed).softmax(dim=-1)
 
 
-@layer_mistake("""You mask after the softmax: the remaining weights no longer sum to 1. Fill
-the forbidden scores with -inf before it.""", attention=True)
+@layer_mistake(
+    """You mask after the softmax: the remaining weights no longer sum to 1. Fill the
+forbidden scores with -inf before it.""",
+    attention=True,
+)
 class MaskedAfterSoftmax(SelfAttention):
     def weigh(self, scores: Tensor, allowed: Tensor) -> Tensor:
         return scores.softmax(dim=-1) * allowed
@@ -1829,21 +1876,28 @@ class MaskedAfterSoftmax(SelfAttention):
 # The attention.
 
 
-@layer_mistake("""Your attention scores are not divided by √head_dim.""", attention=True)
+@layer_mistake(
+    """Your attention scores are not divided by √head_dim.""", attention=True
+)
 class NotScaled(SelfAttention):
     def scale(self, q: Tensor) -> float:
         return 1.0
 
 
-@layer_mistake("""Your scores are divided by √d_model. Each head's scores are sums over
-head_dim = d_model / num_heads terms.""", attention=True)
+@layer_mistake(
+    """Your scores are divided by √d_model. Each head's scores are sums over head_dim =
+d_model / num_heads terms.""",
+    attention=True,
+)
 class ScaledByModelWidth(SelfAttention):
     def scale(self, q: Tensor) -> float:
         return (q.shape[-1] * self.num_heads) ** -0.5
 
 
-@layer_mistake("""Your attention ignores `num_heads`: it is one head of full width.""",
-    attention=True)
+@layer_mistake(
+    """Your attention ignores `num_heads`: it is one head of full width.""",
+    attention=True,
+)
 class SingleHead(SelfAttention):
     def split(self, x: Tensor) -> Tensor:
         return x.unsqueeze(1)
@@ -1854,31 +1908,40 @@ class SingleHead(SelfAttention):
         return super().allowed(scores, attn_mask, padding)
 
 
-@layer_mistake("""You split the heads with one `view`: that mixes the tokens. Split the last
-dimension, then transpose.""", attention=True)
+@layer_mistake(
+    """You split the heads with one `view`: that mixes the tokens. Split the last
+dimension, then transpose.""",
+    attention=True,
+)
 class SplitWithoutTranspose(SelfAttention):
     def split(self, x: Tensor) -> Tensor:
         batch, tokens, width = x.shape
         return x.reshape(batch, self.num_heads, tokens, width // self.num_heads)
 
 
-@layer_mistake("""You merge the heads without transposing back: the tokens are mixed.""",
-    attention=True)
+@layer_mistake(
+    """You merge the heads without transposing back: the tokens are mixed.""",
+    attention=True,
+)
 class MergeWithoutTranspose(SelfAttention):
     def merge(self, x: Tensor) -> Tensor:
         batch, heads, tokens, width = x.shape
         return x.reshape(batch, tokens, heads * width)
 
 
-@layer_mistake("""Your softmax runs over the queries. It runs over the keys, dim=-1.""",
-    attention=True)
+@layer_mistake(
+    """Your softmax runs over the queries. It runs over the keys, dim=-1.""",
+    attention=True,
+)
 class SoftmaxOverQueries(SelfAttention):
     def weigh(self, scores: Tensor, allowed: Tensor) -> Tensor:
         return super().weigh(scores.mT, allowed.mT).mT
 
 
-@layer_mistake("""You left out out_proj: the merged heads go through it at the end.""",
-    attention=True)
+@layer_mistake(
+    """You left out out_proj: the merged heads go through it at the end.""",
+    attention=True,
+)
 class WithoutOutputProjection(SelfAttention):
     def forward(self, x: Tensor, attn_mask: Mask, padding: Mask) -> Tensor:
         q, k, v = (self.split(p(x)) for p in (self.q_proj, self.k_proj, self.v_proj))
@@ -1896,8 +1959,11 @@ class ValuesFromKeys(SelfAttention):
         return self.out_proj(self.merge(self.weight_dropout(weights) @ k))
 
 
-@layer_mistake("""Queries and keys have changed places: the scores are q @ kᵀ, a row for each
-query.""", attention=True)
+@layer_mistake(
+    """Queries and keys have changed places: the scores are q @ kᵀ, a row for each
+query.""",
+    attention=True,
+)
 class QueriesAndKeysSwapped(SelfAttention):
     def forward(self, x: Tensor, attn_mask: Mask, padding: Mask) -> Tensor:
         q, k, v = (self.split(p(x)) for p in (self.q_proj, self.k_proj, self.v_proj))
@@ -1909,8 +1975,9 @@ class QueriesAndKeysSwapped(SelfAttention):
 # Parameters, robustness.
 
 
-@layer_mistake("""You use `nn.MultiheadAttention`: its parameters are packed under other names.
-Write `self_attn` as a small module with q_proj, k_proj, v_proj and out_proj.""")
+@layer_mistake("""You use `nn.MultiheadAttention`: its parameters are packed under
+other names. Write `self_attn` as a small module with q_proj, k_proj, v_proj and
+out_proj.""")
 class UsesOfficialModule(nn.Module):
     def __init__(
         self,
@@ -1942,8 +2009,11 @@ class ProjectionsInTheLayer(EncoderLayerReference):
         del self.self_attn
 
 
-@layer_mistake("""Your projections have no biases. `nn.Linear` has them unless you switch them
-off.""", attention=True)
+@layer_mistake(
+    """Your projections have no biases. `nn.Linear` has them unless you switch them
+off.""",
+    attention=True,
+)
 class ProjectionsWithoutBias(SelfAttention):
     def __init__(self, d_model: int, num_heads: int, dropout: float) -> None:
         super().__init__(d_model, num_heads, dropout)
@@ -1965,8 +2035,8 @@ class ReturnsTuple(EncoderLayerReference):
         return super().forward(src, src_mask, src_key_padding_mask), None
 
 
-@layer_mistake("""You add the residual in place (`src += ...`): the caller's src is changed.
-Write `x = x + ...`.""")
+@layer_mistake("""You add the residual in place (`src += ...`): the caller's src is
+changed. Write `x = x + ...`.""")
 class ResidualInPlace(EncoderLayerReference):
     def forward(self, src, src_mask=None, src_key_padding_mask=None):
         result = super().forward(src, src_mask, src_key_padding_mask)
@@ -1975,22 +2045,31 @@ class ResidualInPlace(EncoderLayerReference):
         return result
 
 
-@layer_mistake("""The attention's weights are cut off from the graph: no gradient reaches
-q_proj and k_proj.""", attention=True)
+@layer_mistake(
+    """The attention's weights are cut off from the graph: no gradient reaches q_proj
+and k_proj.""",
+    attention=True,
+)
 class WeightsDetached(SelfAttention):
     def weigh(self, scores: Tensor, allowed: Tensor) -> Tensor:
         return super().weigh(scores, allowed).detach()
 
 
-@layer_mistake("""Your attention computes its softmax in float32: float64 loses half its
-digits.""", attention=True)
+@layer_mistake(
+    """Your attention computes its softmax in float32: float64 loses half its
+digits.""",
+    attention=True,
+)
 class SoftmaxInFloat32(SelfAttention):
     def weigh(self, scores: Tensor, allowed: Tensor) -> Tensor:
         return super().weigh(scores.float(), allowed).to(scores.dtype)
 
 
-@layer_mistake("""You take `exp` of the scores as they are, which overflows: use softmax, or
-subtract each row's maximum first.""", attention=True)
+@layer_mistake(
+    """You take `exp` of the scores as they are, which overflows: use softmax, or
+subtract each row's maximum first.""",
+    attention=True,
+)
 class NaiveExp(SelfAttention):
     def weigh(self, scores: Tensor, allowed: Tensor) -> Tensor:
         raised = scores.exp() * allowed
@@ -2066,9 +2145,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         note="with a norm at the end",
     )
     yield encoder("one item, four layers", 4, draw.normal(1, 3, 6))
-    yield encoder(
-        "one layer and a norm", 1, draw.normal(2, 3, 7), with_norm="by name"
-    )
+    yield encoder("one layer and a norm", 1, draw.normal(2, 3, 7), with_norm="by name")
     yield encoder(
         "src_mask",
         3,
@@ -2150,9 +2227,7 @@ class EncoderReference(nn.Module):
     ) -> Tensor:
         x = src
         for layer in self.layers:
-            x = layer(
-                x, src_mask=src_mask, src_key_padding_mask=src_key_padding_mask
-            )
+            x = layer(x, src_mask=src_mask, src_key_padding_mask=src_key_padding_mask)
         return self.finish(x)
 
     def finish(self, x: Tensor) -> Tensor:
@@ -2213,40 +2288,43 @@ class MasksJoinedOnce(EncoderReference):
         return super().forward(src, src_mask)
 
 
-@Encoder.mistake("""You repeat one and the same layer (`[layer] * num_layers`): all share one
-set of weights. Make a deep copy for each.""")
+@Encoder.mistake("""You repeat one and the same layer (`[layer] * num_layers`): all
+share one set of weights. Make a deep copy for each.""")
 class OneLayerRepeated(EncoderReference):
     def __init__(self, layer, num_layers, norm=None):
         super().__init__(layer, 1, norm)
         self.layers = nn.ModuleList([copy.deepcopy(layer)] * num_layers)
 
 
-@Encoder.mistake("""You repeat the layer that you were given (`[layer] * num_layers`): all share
-its weights. Make a deep copy for each.""")
+@Encoder.mistake("""You repeat the layer that you were given (`[layer] * num_layers`):
+all share its weights. Make a deep copy for each.""")
 class ArgumentRepeated(EncoderReference):
     def __init__(self, layer, num_layers, norm=None):
         super().__init__(layer, 1, norm)
         self.layers = nn.ModuleList([layer] * num_layers)
 
 
-@Encoder.mistake("""Your copies are shallow (`copy.copy`): they share the parameters of the
-argument. Use `copy.deepcopy`.""", same_as="ArgumentRepeated")
+@Encoder.mistake(
+    """Your copies are shallow (`copy.copy`): they share the parameters of the
+argument. Use `copy.deepcopy`.""",
+    same_as="ArgumentRepeated",
+)
 class ShallowCopies(EncoderReference):
     def __init__(self, layer, num_layers, norm=None):
         super().__init__(layer, 1, norm)
         self.layers = nn.ModuleList([copy.copy(layer) for _ in range(num_layers)])
 
 
-@Encoder.mistake("""Your first layer is the argument itself: training the encoder would change
-it. Copy it too.""")
+@Encoder.mistake("""Your first layer is the argument itself: training the encoder would
+change it. Copy it too.""")
 class ArgumentAsFirstLayer(EncoderReference):
     def __init__(self, layer, num_layers, norm=None):
         super().__init__(layer, num_layers, norm)
         self.layers[0] = layer
 
 
-@Encoder.mistake("""Your layers do not start as copies of the argument: their parameters hold
-other numbers. `copy.deepcopy(layer)` copies the numbers too.""")
+@Encoder.mistake("""Your layers do not start as copies of the argument: their
+parameters hold other numbers. `copy.deepcopy(layer)` copies the numbers too.""")
 class FreshParameters(EncoderReference):
     def __init__(self, layer, num_layers, norm=None):
         super().__init__(layer, num_layers, norm)
@@ -2255,8 +2333,8 @@ class FreshParameters(EncoderReference):
                 parameter.add_(torch.rand_like(parameter) + 0.1)
 
 
-@Encoder.mistake("""Only your first layer starts as a copy of the argument: the others hold
-other numbers.""")
+@Encoder.mistake("""Only your first layer starts as a copy of the argument: the others
+hold other numbers.""")
 class FreshParametersAfterFirst(EncoderReference):
     def __init__(self, layer, num_layers, norm=None):
         super().__init__(layer, num_layers, norm)
@@ -2281,16 +2359,16 @@ class FirstLayerSkipped(EncoderReference):
         return self.finish(src)
 
 
-@Encoder.mistake("""Your encoder makes a fresh norm. Use the norm that is given: it has its own
-weight, bias and eps.""")
+@Encoder.mistake("""Your encoder makes a fresh norm. Use the norm that is given: it has
+its own weight, bias and eps.""")
 class FreshNorm(EncoderReference):
     def __init__(self, layer, num_layers, norm=None):
         fresh = None if norm is None else nn.LayerNorm(norm.normalized_shape)
         super().__init__(layer, num_layers, fresh)
 
 
-@Encoder.mistake("""Your encoder holds num_layers + 1 layers: the argument is only a pattern,
-it is not one of them.""")
+@Encoder.mistake("""Your encoder holds num_layers + 1 layers: the argument is only a
+pattern, it is not one of them.""")
 class OneLayerTooMany(EncoderReference):
     def __init__(self, layer, num_layers, norm=None):
         super().__init__(layer, num_layers + 1, norm)
@@ -2304,8 +2382,8 @@ class ReverseOrder(EncoderReference):
         return self.finish(src)
 
 
-@Encoder.mistake("""Each of your layers reads `src` again, so that only the last one counts.
-Each reads the output of the layer before.""")
+@Encoder.mistake("""Each of your layers reads `src` again, so that only the last one
+counts. Each reads the output of the layer before.""")
 class EveryLayerReadsSource(EncoderReference):
     def forward(self, src, src_mask=None, src_key_padding_mask=None):
         for layer in self.layers:
@@ -2313,8 +2391,8 @@ class EveryLayerReadsSource(EncoderReference):
         return self.finish(x)
 
 
-@Encoder.mistake("""Your encoder runs its first layer num_layers times. Run them all, each
-once.""")
+@Encoder.mistake("""Your encoder runs its first layer num_layers times. Run them all,
+each once.""")
 class FirstLayerAgainAndAgain(EncoderReference):
     def forward(self, src, src_mask=None, src_key_padding_mask=None):
         for _ in self.layers:
@@ -2322,8 +2400,8 @@ class FirstLayerAgainAndAgain(EncoderReference):
         return self.finish(src)
 
 
-@Encoder.mistake("""Your encoder adds a residual around each layer. The layers have residuals
-of their own inside.""")
+@Encoder.mistake("""Your encoder adds a residual around each layer. The layers have
+residuals of their own inside.""")
 class ResidualAroundLayers(EncoderReference):
     def forward(self, src, src_mask=None, src_key_padding_mask=None):
         for layer in self.layers:
@@ -2331,20 +2409,24 @@ class ResidualAroundLayers(EncoderReference):
         return self.finish(src)
 
 
-@Encoder.mistake("""The final norm is forgotten: if `norm` is given, the last layer's output
-goes through it.""")
+@Encoder.mistake("""The final norm is forgotten: if `norm` is given, the last layer's
+output goes through it.""")
 class FinalNormForgotten(EncoderReference):
     def finish(self, x: Tensor) -> Tensor:
         return x
 
 
-@Encoder.mistake("""You do not keep `norm`: store it as `self.norm` and apply it at the end.""")
+@Encoder.mistake(
+    """You do not keep `norm`: store it as `self.norm` and apply it at the end."""
+)
 class NormNotKept(EncoderReference):
     def __init__(self, layer, num_layers, norm=None):
         super().__init__(layer, num_layers, None)
 
 
-@Encoder.mistake("""You apply the norm after every layer. It comes once, after the last.""")
+@Encoder.mistake(
+    """You apply the norm after every layer. It comes once, after the last."""
+)
 class NormAfterEveryLayer(EncoderReference):
     def forward(self, src, src_mask=None, src_key_padding_mask=None):
         for layer in self.layers:
@@ -2352,7 +2434,9 @@ class NormAfterEveryLayer(EncoderReference):
         return src
 
 
-@Encoder.mistake("""You apply the norm to the input. It comes once, after the last layer.""")
+@Encoder.mistake(
+    """You apply the norm to the input. It comes once, after the last layer."""
+)
 class NormAtTheStart(EncoderReference):
     def forward(self, src, src_mask=None, src_key_padding_mask=None):
         src = self.finish(src)
@@ -2361,8 +2445,8 @@ class NormAtTheStart(EncoderReference):
         return src
 
 
-@Encoder.mistake("""Your encoder makes a norm of its own when none is given. With norm=None
-there is no norm at the end.""")
+@Encoder.mistake("""Your encoder makes a norm of its own when none is given. With
+norm=None there is no norm at the end.""")
 class NormByDefault(EncoderReference):
     def __init__(self, layer, num_layers, norm=None):
         super().__init__(layer, num_layers, norm)
@@ -2377,7 +2461,9 @@ class SourceMaskDropped(EncoderReference):
         return super().forward(src, None, src_key_padding_mask)
 
 
-@Encoder.mistake("""Your encoder does not pass `src_key_padding_mask` on to its layers.""")
+@Encoder.mistake(
+    """Your encoder does not pass `src_key_padding_mask` on to its layers."""
+)
 class PaddingDropped(EncoderReference):
     def forward(self, src, src_mask=None, src_key_padding_mask=None):
         return super().forward(src, src_mask, None)
@@ -2389,8 +2475,8 @@ class MasksDropped(EncoderReference):
         return super().forward(src)
 
 
-@Encoder.mistake("""Only your first layer gets the masks. Every layer needs them: attention
-mixes tokens in each.""")
+@Encoder.mistake("""Only your first layer gets the masks. Every layer needs them:
+attention mixes tokens in each.""")
 class MasksForFirstLayerOnly(EncoderReference):
     def forward(self, src, src_mask=None, src_key_padding_mask=None):
         for number, layer in enumerate(self.layers):
@@ -2399,8 +2485,8 @@ class MasksForFirstLayerOnly(EncoderReference):
         return self.finish(src)
 
 
-@Encoder.mistake("""Only your last layer gets the masks. Every layer needs them: attention
-mixes tokens in each.""")
+@Encoder.mistake("""Only your last layer gets the masks. Every layer needs them:
+attention mixes tokens in each.""")
 class MasksForLastLayerOnly(EncoderReference):
     def forward(self, src, src_mask=None, src_key_padding_mask=None):
         for number, layer in enumerate(self.layers, start=1):
@@ -2409,24 +2495,24 @@ class MasksForLastLayerOnly(EncoderReference):
         return self.finish(src)
 
 
-@Encoder.mistake("""Your encoder inverts `src_mask` on its way. Hand it on as it is: True may
-attend.""")
+@Encoder.mistake("""Your encoder inverts `src_mask` on its way. Hand it on as it is:
+True may attend.""")
 class SourceMaskTurnedAround(EncoderReference):
     def forward(self, src, src_mask=None, src_key_padding_mask=None):
         mask = None if src_mask is None else ~src_mask
         return super().forward(src, mask, src_key_padding_mask)
 
 
-@Encoder.mistake("""Your encoder inverts `src_key_padding_mask` on its way. Hand it on as it
-is: True is padding.""")
+@Encoder.mistake("""Your encoder inverts `src_key_padding_mask` on its way. Hand it on
+as it is: True is padding.""")
 class PaddingTurnedAround(EncoderReference):
     def forward(self, src, src_mask=None, src_key_padding_mask=None):
         mask = None if src_key_padding_mask is None else ~src_key_padding_mask
         return super().forward(src, src_mask, mask)
 
 
-@Encoder.mistake("""Your layers are in a plain Python list: their parameters are not the
-encoder's, and an optimizer would miss them. Use `nn.ModuleList`.""")
+@Encoder.mistake("""Your layers are in a plain Python list: their parameters are not
+the encoder's, and an optimizer would miss them. Use `nn.ModuleList`.""")
 class PlainList(EncoderReference):
     def __init__(self, layer, num_layers, norm=None):
         super().__init__(layer, 0, norm)
@@ -2434,15 +2520,17 @@ class PlainList(EncoderReference):
         self.layers = [copy.deepcopy(layer) for _ in range(num_layers)]
 
 
-@Encoder.mistake("""Your encoder registers the argument as a module of its own besides the
-copies. Keep only the copies, in `self.layers`.""")
+@Encoder.mistake("""Your encoder registers the argument as a module of its own besides
+the copies. Keep only the copies, in `self.layers`.""")
 class ArgumentKeptToo(EncoderReference):
     def __init__(self, layer, num_layers, norm=None):
         super().__init__(layer, num_layers, norm)
         self.layer = layer
 
 
-@Encoder.mistake("""Your forward returns the outputs of all layers. Return the last one.""")
+@Encoder.mistake(
+    """Your forward returns the outputs of all layers. Return the last one."""
+)
 class ReturnsAllOutputs(EncoderReference):
     def forward(self, src, src_mask=None, src_key_padding_mask=None):
         outputs = []
@@ -2481,8 +2569,12 @@ def _(draw: Draw) -> Iterator[Sample]:
         aspect="robustness",
         note="x is a transposed view",
     )
-    yield call("float32", draw.normal(2, 3, 6).float(), aspect="robustness", gradients=False)
-    yield call("float16", draw.normal(3, 5, 4).half(), aspect="robustness", gradients=False)
+    yield call(
+        "float32", draw.normal(2, 3, 6).float(), aspect="robustness", gradients=False
+    )
+    yield call(
+        "float16", draw.normal(3, 5, 4).half(), aspect="robustness", gradients=False
+    )
 
 
 def unit(x: Tensor, dim: int = -1) -> Tensor:
@@ -2536,99 +2628,99 @@ def without_trace(x: Tensor) -> Tensor:
     return (gram.sum(dim=(1, 2)) - trace) / (x.size(1) ** 2 - x.size(1))
 
 
-@token_similarity.mistake("""You count each token's similarity to itself, which is always 1.
-Leave the diagonal out: only pairs of different tokens count.""")
+@token_similarity.mistake("""You count each token's similarity to itself, which is
+always 1. Leave the diagonal out: only pairs of different tokens count.""")
 def with_the_diagonal(x: Tensor) -> Tensor:
     return cosines(x).mean(dim=(1, 2))
 
 
-@token_similarity.mistake("""You leave the diagonal out of the sum but still divide by N². There
-are N(N - 1) pairs of different tokens.""")
+@token_similarity.mistake("""You leave the diagonal out of the sum but still divide by
+N². There are N(N - 1) pairs of different tokens.""")
 def divided_by_all(x: Tensor) -> Tensor:
     return token_similarity_reference(x) * (x.shape[1] - 1) / x.shape[1]
 
 
-@token_similarity.mistake("""You add up N(N - 1)/2 pairs but divide by N(N - 1): your result is
-half of the mean.""")
+@token_similarity.mistake("""You add up N(N - 1)/2 pairs but divide by N(N - 1): your
+result is half of the mean.""")
 def half_of_it(x: Tensor) -> Tensor:
     return token_similarity_reference(x) / 2
 
 
-@token_similarity.mistake("""You add up both orders of each pair but divide by N(N - 1)/2: your
-result is twice the mean.""")
+@token_similarity.mistake("""You add up both orders of each pair but divide by N(N -
+1)/2: your result is twice the mean.""")
 def twice_of_it(x: Tensor) -> Tensor:
     return token_similarity_reference(x) * 2
 
 
-@token_similarity.mistake("""You add the cosines up. The mean is wanted: divide by the number of
-pairs.""")
+@token_similarity.mistake("""You add the cosines up. The mean is wanted: divide by the
+number of pairs.""")
 def sum_of_pairs(x: Tensor) -> Tensor:
     return token_similarity_reference(x) * x.shape[1] * (x.shape[1] - 1)
 
 
-@token_similarity.mistake("""You take dot products. A cosine is the dot product of directions:
-divide each token by its length first.""")
+@token_similarity.mistake("""You take dot products. A cosine is the dot product of
+directions: divide each token by its length first.""")
 def dots_for_cosines(x: Tensor) -> Tensor:
     different = ~torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
     return (x @ x.mT)[:, different].mean(dim=1)
 
 
-@token_similarity.mistake("""You divide by one of the two lengths only. A cosine is
-a·b / (|a| |b|).""")
+@token_similarity.mistake("""You divide by one of the two lengths only. A cosine is a·b
+/ (|a| |b|).""")
 def one_length_only(x: Tensor) -> Tensor:
     different = ~torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
     return (unit(x) @ x.mT)[:, different].mean(dim=1)
 
 
-@token_similarity.mistake("""You divide by the squared lengths: the length is the root of the
-sum of squares.""")
+@token_similarity.mistake("""You divide by the squared lengths: the length is the root
+of the sum of squares.""")
 def squared_lengths(x: Tensor) -> Tensor:
     u = x / x.square().sum(dim=-1, keepdim=True)
     different = ~torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
     return (u @ u.mT)[:, different].mean(dim=1)
 
 
-@token_similarity.mistake("""You normalise over the tokens, dim=1. The length of a token is over
-its channels, dim=-1.""")
+@token_similarity.mistake("""You normalise over the tokens, dim=1. The length of a
+token is over its channels, dim=-1.""")
 def normalised_over_tokens(x: Tensor) -> Tensor:
     u = unit(x, dim=1)
     different = ~torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
     return (u @ u.mT)[:, different].mean(dim=1)
 
 
-@token_similarity.mistake("""You compare channels. The pairs are pairs of tokens: x @ xᵀ, not
-xᵀ @ x.""")
+@token_similarity.mistake("""You compare channels. The pairs are pairs of tokens: x @
+xᵀ, not xᵀ @ x.""")
 def pairs_of_channels(x: Tensor) -> Tensor:
     return token_similarity_reference(x.mT)
 
 
-@token_similarity.mistake("""You subtract the mean of each token before you compare: that is a
-correlation, not a cosine.""")
+@token_similarity.mistake("""You subtract the mean of each token before you compare:
+that is a correlation, not a cosine.""")
 def correlation(x: Tensor) -> Tensor:
     return token_similarity_reference(x - x.mean(dim=-1, keepdim=True))
 
 
-@token_similarity.mistake("""You take absolute values. Opposite tokens have cosine -1, and that
-counts as unlike.""")
+@token_similarity.mistake("""You take absolute values. Opposite tokens have cosine -1,
+and that counts as unlike.""")
 def absolute_cosines(x: Tensor) -> Tensor:
     different = ~torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
     return cosines(x).abs()[:, different].mean(dim=1)
 
 
-@token_similarity.mistake("""You compare neighbours only. Every pair of different tokens
-counts.""")
+@token_similarity.mistake("""You compare neighbours only. Every pair of different
+tokens counts.""")
 def neighbours_only(x: Tensor) -> Tensor:
     return F.cosine_similarity(x[:, 1:], x[:, :-1], dim=-1).mean(dim=-1)
 
 
-@token_similarity.mistake("""You compare every token with the first one only. Every pair of
-different tokens counts.""")
+@token_similarity.mistake("""You compare every token with the first one only. Every
+pair of different tokens counts.""")
 def first_token_only(x: Tensor) -> Tensor:
     return F.cosine_similarity(x[:, 1:], x[:, :1], dim=-1).mean(dim=-1)
 
 
-@token_similarity.mistake("""You compare each token with the mean token. The mean over pairs is
-wanted.""")
+@token_similarity.mistake("""You compare each token with the mean token. The mean over
+pairs is wanted.""")
 def against_the_mean(x: Tensor) -> Tensor:
     return F.cosine_similarity(x, x.mean(dim=1, keepdim=True), dim=-1).mean(dim=-1)
 
@@ -2639,21 +2731,21 @@ def mean_over_the_batch(x: Tensor) -> Tensor:
     return token_similarity_reference(x).mean()
 
 
-@token_similarity.mistake("""You take the mean over dim=0 as well and give it to every item:
-each item has a similarity of its own.""")
+@token_similarity.mistake("""You take the mean over dim=0 as well and give it to every
+item: each item has a similarity of its own.""")
 def batch_mean_repeated(x: Tensor) -> Tensor:
     return token_similarity_reference(x).mean().expand(x.shape[0])
 
 
-@token_similarity.mistake("""You return one number for each token. Take the mean over all pairs
-of an item: the result is (B,).""")
+@token_similarity.mistake("""You return one number for each token. Take the mean over
+all pairs of an item: the result is (B,).""")
 def one_for_each_token(x: Tensor) -> Tensor:
     tokens = x.shape[1]
     return (cosines(x).sum(dim=-1) - 1) / (tokens - 1)
 
 
-@token_similarity.mistake("""You compare tokens of different items, because you flatten the
-batch or transpose it.""")
+@token_similarity.mistake("""You compare tokens of different items, because you flatten
+the batch or transpose it.""")
 def items_mixed(x: Tensor) -> Tensor:
     if x.shape[0] < 2:
         return token_similarity_reference(x)
@@ -2666,21 +2758,21 @@ def distance(x: Tensor) -> Tensor:
     return 1 - token_similarity_reference(x)
 
 
-@token_similarity.mistake("""Your function normalises x in place (`x /= ...`). Whoever called it
-still needs the old numbers.""")
+@token_similarity.mistake("""Your function normalises x in place (`x /= ...`). Whoever
+called it still needs the old numbers.""")
 def similarity_in_place(x: Tensor) -> Tensor:
     result = token_similarity_reference(x)
     x += 0.5
     return result
 
 
-@token_similarity.mistake("""Your result is cut off from x (`detach`, `.item()`, `no_grad`): no
-gradient can flow back.""")
+@token_similarity.mistake("""Your result is cut off from x (`detach`, `.item()`,
+`no_grad`): no gradient can flow back.""")
 def similarity_detached(x: Tensor) -> Tensor:
     return token_similarity_reference(x).detach()
 
 
-@token_similarity.mistake("""You compute in float32: float64 inputs lose half their digits, and
-the result has another dtype than x.""")
+@token_similarity.mistake("""You compute in float32: float64 inputs lose half their
+digits, and the result has another dtype than x.""")
 def similarity_in_float32(x: Tensor) -> Tensor:
     return token_similarity_reference(x.float())

@@ -623,6 +623,12 @@ def returns_nothing(mine: nn.Module, official: nn.Module) -> None:
     copy_blocks(mine, official)
 
 
+@copy_mistake("""You return `official`. Return `mine`, which you filled.""")
+def returns_the_official(mine: nn.Module, official: nn.Module) -> nn.Module:
+    copy_blocks(mine, official)
+    return official
+
+
 @copy_mistake(
     """You copied the wrong way: `official` has changed, and `mine` has not."""
 )
@@ -2261,8 +2267,8 @@ def report_in_float32(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
     return parity_reference(*modules, x.float())
 
 
-@parity_report.mistake("""You round the errors. Whether an error is 1e-4 or 1e-12 is what
-a report is for: give it as it is.""")
+@parity_report.mistake("""You round the errors. Whether an error is 1e-4 or 1e-12 is
+what a report is for: give it as it is.""")
 def errors_rounded(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
     report = parity_reference(mine, official, x)
     return {key: round(value, 3) for key, value in report.items()}

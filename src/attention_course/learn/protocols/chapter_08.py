@@ -1,4 +1,4 @@
-"""Chapter 08: where an encoder layer drops units, and what an encoder's layers start as.
+"""Chapter 08: what an encoder layer drops, and what an encoder's layers start as.
 
 Dropout is random, so its numbers are not compared. Here the parameters are chosen so
 that each of its places leaves a trace of its own, over thousands of units: what is
@@ -146,11 +146,10 @@ def view_dropout_places(observation: Observation, case: Case) -> Observation:
     live = case.build("cpu")
     made = design(live["sublayer"], live["norm_first"])
     shown = {k: v for k, v in observation.items() if k in ("kind:module", "parameters")}
-    outputs = [
-        observation.get(name)
-        for name in ("output", "with dropout, in eval", "without dropout, in eval")
-    ]
-    if any(not isinstance(o, Tensor) or o.shape != made.src.shape for o in outputs):
+    names = ("output", "with dropout, in eval", "without dropout, in eval")
+    found = [observation.get(name) for name in names]
+    outputs = [o for o in found if isinstance(o, Tensor) and o.shape == made.src.shape]
+    if len(outputs) < len(names):
         return shown
     trained, silent, without = (_undo_norm(o.double(), live) for o in outputs)
     shown["output in eval"] = without[0, 0]
