@@ -36,8 +36,8 @@ c.LimitOutput.max_traceback = 100
 
 c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\nraise NotImplementedError()"}
 
-# nbgrader upgrades its gradebook with the program `alembic`, which it looks for on PATH;
-# without an activated environment it stands beside this Python.
+# nbgrader upgrades its gradebook with the program `alembic`, which it looks for on
+# PATH; without an activated environment it stands beside this Python.
 os.environ["PATH"] = os.pathsep.join(
     [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
 )

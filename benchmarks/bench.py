@@ -45,7 +45,8 @@ def find_measures() -> list[tuple[str, Measure]]:
     found = []
     for path in sorted(Path(__file__).parent.glob("measure_*.py")):
         spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec and spec.loader
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         found.append((path.stem, module.measure))
@@ -65,8 +66,8 @@ def main() -> int:
             target = "" if one.target is None else f"{one.target:g}"
             sign = "≤" if one.better == "lower" else "≥"
             print(
-                f"{one.name:44s} {one.value:10.2f} {sign if target else ' '}{target:>9s}"
-                f" {one.unit:6s} {'' if one.met else 'MISSED'}",
+                f"{one.name:44s} {one.value:10.2f} {sign if target else ' '}"
+                f"{target:>9s} {one.unit:6s} {'' if one.met else 'MISSED'}",
                 flush=True,
             )
     target_file = ROOT / "build" / "bench.json"

@@ -122,5 +122,9 @@ def nbval() -> Iterator[Measurement]:
     serial = seconds(*command, "1")
     parallel = seconds(*command, "2")
     yield Measurement("nbval of everything, serial", serial, "s", None, "lower")
-    yield Measurement("nbval of everything, two at a time", parallel, "s", None, "lower")
-    yield Measurement("nbval, serial over parallel", serial / parallel, "x", 1.7, "higher")
+    yield Measurement(
+        "nbval of everything, two at a time", parallel, "s", None, "lower"
+    )
+    yield Measurement(
+        "nbval, serial over parallel", serial / parallel, "x", 1.7, "higher"
+    )

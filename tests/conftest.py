@@ -56,7 +56,7 @@ def negate(x):
 check(negate)
 '''
 
-EXERCISES = '''
+EXERCISES = """
 from attention_course.author.exercise import Exercise, call
 
 double = Exercise("double", fewer="tiny")
@@ -104,7 +104,7 @@ def _(draw):
 @negate.reference
 def negate_reference(x):
     return -x
-'''
+"""
 
 
 @pytest.fixture(scope="session")

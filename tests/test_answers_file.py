@@ -30,7 +30,9 @@ def command(tiny: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_complete_file_exits_0_and_its_prints_stay_out_of_the_json(tiny: Path) -> None:
+def test_a_complete_file_exits_0_and_its_prints_stay_out_of_the_json(
+    tiny: Path,
+) -> None:
     noise = "import os, sys\nprint('hello')\nos.system('echo loud')\n"
     path = write(tiny, noise + GOOD)
     done = command(tiny, "90_tiny", str(path), "--json", "--seed", "5")
@@ -113,7 +115,9 @@ DEADLY = {
 
 
 @pytest.mark.parametrize("end", DEADLY)
-def test_an_answer_that_kills_its_process_costs_one_exercise(tiny: Path, end: str) -> None:
+def test_an_answer_that_kills_its_process_costs_one_exercise(
+    tiny: Path, end: str
+) -> None:
     text = f"def double(x):\n    {DEADLY[end]}\n\ndef negate(x):\n    return -x\n"
     verdicts = check_file(tiny / "chapters" / "90_tiny", write(tiny, text))
     assert [v.earned for v in verdicts] == [0, 1.5]

@@ -1,4 +1,4 @@
-"""Every exercise of every chapter: right answers earn all, mistakes are told by name."""
+"""Every exercise: right answers earn all, mistakes are told by name."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def tiny_exercise(tiny: Path):
 
 
 PLANTED = {
-    "a mistake that is right": ("return x * x", "return x + x", "squared loses no point"),
+    "a mistake that is right": ("return x * x", "return x + x", "loses no point"),
     "an alternative that is wrong": ("x / 0.5", "x / 0.4", "by_division loses"),
     "two mistakes alike": ("return (2 * x).detach()", "return x * x", "same results"),
     "a mistake without a trace": (

@@ -1,4 +1,4 @@
-"""The grading loop with nbgrader: scores, partial credit, feedback, validate, Formgrader."""
+"""The grading loop: scores, partial credit, feedback, validate, Formgrader."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ CLASS = {
     "raises": RIGHT | {"double": "def double(x):\n    return x.nothing"},
     "syntax": RIGHT | {"double": "def double(x:\n    return x"},
     "warns": RIGHT
-    | {"double": "import warnings\ndef double(x):\n    warnings.warn('hm')\n    return x + x"},
+    | {
+        "double": "import warnings\ndef double(x):\n    warnings.warn('')\n    return x + x"
+    },
     "prints": RIGHT | {"double": "def double(x):\n    print('99.0')\n    return x * x"},
 }
 SCORES = {
@@ -94,7 +96,9 @@ def test_the_feedback_shows_the_hint(course: Path) -> None:
     assert "You squared it." not in feedback("finished")
 
 
-def test_a_tampered_key_is_replaced_by_the_courses(course: Path, tmp_path: Path) -> None:
+def test_a_tampered_key_is_replaced_by_the_courses(
+    course: Path, tmp_path: Path
+) -> None:
     root = tmp_path / "copy"
     shutil.copytree(course, root)
     folder = root / "submitted" / "squares" / SLUG
@@ -117,7 +121,10 @@ def validate(path: Path) -> str:
 
 
 def test_validate_shows_the_hint_and_passes_a_finished_one(course: Path) -> None:
-    for student, told in [("squares", "You squared it."), ("blank", "Not written yet.")]:
+    for student, told in [
+        ("squares", "You squared it."),
+        ("blank", "Not written yet."),
+    ]:
         folder = course / "submitted" / student / SLUG
         shutil.copy(course / "release" / SLUG / "checks.safetensors", folder)
         assert told in validate(folder / f"{SLUG}.ipynb")

@@ -45,7 +45,9 @@ def notebook() -> dict:
                 "image/png": {"alt": "One bar."},
                 "attention_course": {
                     "title": "One bar",
-                    "data": {"axes": [{"title": "One bar", "bars": [{"heights": [1]}]}]},
+                    "data": {
+                        "axes": [{"title": "One bar", "bars": [{"heights": [1]}]}]
+                    },
                 },
             },
         )
@@ -77,9 +79,9 @@ BREAK = {
         "cell 0 opts out",
     ),
     "a picture without data": (
-        lambda cells: cells[2]["outputs"][0]["metadata"]["attention_course"]["data"].update(
-            axes=[{"title": "One bar", "xlabel": "", "ylabel": ""}]
-        ),
+        lambda cells: cells[2]["outputs"][0]["metadata"]["attention_course"][
+            "data"
+        ].update(axes=[{"title": "One bar", "xlabel": "", "ylabel": ""}]),
         "cell 2 stores a picture without the data",
     ),
     "a picture without description": (
@@ -164,7 +166,10 @@ def test_a_notebook_that_must_fail_does_fail(
 
 def test_the_comparison_ignores_pictures_and_sees_text() -> None:
     stored = [
-        {"output_type": "display_data", "data": {"text/plain": ["a\n", "b"], "image/png": "x"}}
+        {
+            "output_type": "display_data",
+            "data": {"text/plain": ["a\n", "b"], "image/png": "x"},
+        }
     ]
     assert compare(stored, "", [{"text/plain": "a\nb", "image/png": "y"}]) == ""
     assert compare(stored, "", [{"text/plain": "a\nc"}])
@@ -193,8 +198,10 @@ def test_the_stored_notebooks_prove_something() -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)
-def test_source_and_release_are_what_a_build_makes(folder: Path, tmp_path: Path) -> None:
-    """Byte for byte, the answer keys up to the last digit; nothing is executed twice."""
+def test_source_and_release_are_what_a_build_makes(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Byte for byte, the answer keys up to the last digit; nothing is executed."""
     from attention_course.author import making
 
     slug = folder.name

@@ -1,4 +1,4 @@
-"""Observation and verdict: what is seen, what it costs, and what the student is told."""
+"""Observation and verdict: what is seen, what it costs, what the student is told."""
 
 from __future__ import annotations
 

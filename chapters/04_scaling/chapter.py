@@ -170,6 +170,7 @@ for gap in (0.0, 2.0, 8.0):
 # Both lines at once: $\mathrm{diag}(w) - w w^\top$. Look up `torch.outer`.
 # </details>
 
+
 # %% answer="softmax_jacobian"
 def softmax_jacobian(weights: Tensor) -> Tensor:
     """Jacobian of softmax at the given weights.
@@ -181,6 +182,7 @@ def softmax_jacobian(weights: Tensor) -> Tensor:
     return torch.diag(weights) - torch.outer(weights, weights)
     ### END SOLUTION
 
+
 # %% check="softmax_jacobian" points=3
 check(softmax_jacobian)
 
@@ -188,13 +190,17 @@ check(softmax_jacobian)
 # Here is the Jacobian of token 0's row, as `autograd` finds it, beside the Jacobian of the
 # same row with scores ten times as large. **Predict** what will be left of the colours.
 
+
 # %%
 def jacobian_of_row(factor: float) -> Tensor:
     row = factor * attn_scores[0] / math.sqrt(d_k)
     return torch.autograd.functional.jacobian(lambda s: torch.softmax(s, 0), row)
 
 
-jacobians = {"scores as they are": jacobian_of_row(1), "scores times 10": jacobian_of_row(10)}
+jacobians = {
+    "scores as they are": jacobian_of_row(1),
+    "scores times 10": jacobian_of_row(10),
+}
 figure = figures.attention_maps(
     jacobians,
     title="Ten times larger scores: every slope is gone",
@@ -211,8 +217,10 @@ figures.show(
 # %%
 for name, jacobian in jacobians.items():
     trace = jacobian.trace().item()
-    print(f"{name}: columns sum to 0: {bool((jacobian.sum(0).abs() < 1e-12).all())}, "
-          f"trace {trace:.4f}")
+    print(
+        f"{name}: columns sum to 0: {bool((jacobian.sum(0).abs() < 1e-12).all())}, "
+        f"trace {trace:.4f}"
+    )
 
 # %% [markdown]
 # The trace, $\sum_i w_i(1 - w_i) = 1 - \sum_i w_i^2$, sums up how much a softmax still
@@ -240,8 +248,10 @@ for width in widths:
     queries = torch.randn(500, width, generator=generator, dtype=torch.float64)
     keys = torch.randn(500, width, generator=generator, dtype=torch.float64)
     spread[width] = (queries.to(device) @ keys.to(device).T).std().item()
-    print(f"d_k = {width:4d}: standard deviation {spread[width]:6.2f}, "
-          f"root of d_k {math.sqrt(width):6.2f}")
+    print(
+        f"d_k = {width:4d}: standard deviation {spread[width]:6.2f}, "
+        f"root of d_k {math.sqrt(width):6.2f}"
+    )
 
 # %% [markdown]
 # So at $d_k = 64$, the size of the heads in the original Transformer, two scores of one
@@ -257,6 +267,7 @@ for width in widths:
 #
 # **Predict**: dividing by $d_k$ makes the scores smaller still. Is that safer?
 
+
 # %%
 def trace_and_entropy(width: int, divisor: float) -> tuple[float, float]:
     """Mean trace of the Jacobian, and mean entropy, of 200 rows over 64 keys."""
@@ -269,7 +280,11 @@ def trace_and_entropy(width: int, divisor: float) -> tuple[float, float]:
     return trace.mean().item(), entropy.mean().item()
 
 
-divisors = {"unscaled": lambda d: 1.0, "divided by √d_k": math.sqrt, "divided by d_k": float}
+divisors = {
+    "unscaled": lambda d: 1.0,
+    "divided by √d_k": math.sqrt,
+    "divided by d_k": float,
+}
 measured = {
     name: [trace_and_entropy(width, divisor(width)) for width in widths]
     for name, divisor in divisors.items()
@@ -302,7 +317,10 @@ figures.show(
 
 # %%
 figure = figures.curves(
-    {name: (widths, [entropy for _, entropy in pairs]) for name, pairs in measured.items()},
+    {
+        name: (widths, [entropy for _, entropy in pairs])
+        for name, pairs in measured.items()
+    },
     xlabel="width of queries and keys, d_k",
     ylabel="entropy of a row of weights (nats)",
     title="Divided by d_k, attention goes blind: every key gets the same weight",
@@ -343,6 +361,7 @@ figures.show(
 # Count dimensions from the end, and the batch takes care of itself.
 # </details>
 
+
 # %% answer="scaled_dot_product_attention"
 def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor
@@ -357,6 +376,7 @@ def scaled_dot_product_attention(
     attn_weights = torch.softmax(attn_scores, dim=-1)  # (..., query, key)
     return attn_weights @ value, attn_weights
     ### END SOLUTION
+
 
 # %% check="scaled_dot_product_attention" points=4
 check(scaled_dot_product_attention)
@@ -396,6 +416,7 @@ print("equal to ours:", torch.allclose(official, attn_output, rtol=0, atol=1e-12
 # Jacobian turns that into what each *score* is worth. `keys.T` brings it to the query.
 # </details>
 
+
 # %% answer="score_gradient"
 def score_gradient(
     query: Tensor, keys: Tensor, values: Tensor, upstream: Tensor
@@ -412,6 +433,7 @@ def score_gradient(
     return score_worth @ keys / root
     ### END SOLUTION
 
+
 # %% check="score_gradient" points=4
 check(score_gradient)
 
@@ -420,6 +442,7 @@ check(score_gradient)
 # `autograd` measure how long the gradient is that reaches each of 1000 random queries.
 #
 # **Predict**: as $d_k$ grows, does the *mean* length shrink when nothing is scaled?
+
 
 # %%
 def gradient_lengths(width: int, divisor: float) -> Tensor:
@@ -439,8 +462,10 @@ def gradient_lengths(width: int, divisor: float) -> Tensor:
 for width in (4, 1024):
     for name in ("unscaled", "divided by √d_k"):
         lengths = gradient_lengths(width, divisors[name](width))
-        print(f"d_k = {width:4d}, {name:16s} mean {lengths.mean().item():.2f}, "
-              f"median {lengths.median().item():.2f}")
+        print(
+            f"d_k = {width:4d}, {name:16s} mean {lengths.mean().item():.2f}, "
+            f"median {lengths.median().item():.2f}"
+        )
 
 # %% [markdown]
 # A surprise: unscaled, the mean *grows*. Look at the median. A few queries, caught between
@@ -454,7 +479,10 @@ for width in (4, 1024):
 usual = gradient_lengths(64, math.sqrt(64)).median()
 deaf = {
     name: [
-        (gradient_lengths(width, divisors[name](width)) < usual / 10).double().mean().item()
+        (gradient_lengths(width, divisors[name](width)) < usual / 10)
+        .double()
+        .mean()
+        .item()
         for width in widths
     ]
     for name in ("unscaled", "divided by √d_k")
@@ -504,6 +532,7 @@ for name, parameter in linear.named_parameters():
 # Begin `__init__` with `super().__init__()`. Without it torch cannot register parameters.
 # </details>
 
+
 # %% answer="AttentionBlock"
 class AttentionBlock(nn.Module):
     """Single-head self-attention with learned projections.
@@ -526,6 +555,7 @@ class AttentionBlock(nn.Module):
         return F.scaled_dot_product_attention(query, key, value)
         ### END SOLUTION
 
+
 # %% check="AttentionBlock" points=4
 check(AttentionBlock)
 
@@ -546,7 +576,10 @@ def attend(x: Tensor) -> Tensor:
 
 tokens_in_order = seed.X.to(device)
 shuffled = attend(tokens_in_order[order])
-print("same vectors, in the new order:", torch.allclose(shuffled, attend(tokens_in_order)[order]))
+print(
+    "same vectors, in the new order:",
+    torch.allclose(shuffled, attend(tokens_in_order)[order]),
+)
 
 # %% [markdown]
 # Not one digit. To attention, a sentence is a bag of words and an image a bag of patches:

@@ -69,8 +69,9 @@ def entry_by_entry(weights: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-@softmax_jacobian.mistake("""You return only the diagonal, w_i (1 - w_i), as a matrix.
-Raising one score also lowers every other weight: off the diagonal stands -w_i w_j.""")
+@softmax_jacobian.mistake("""You return only the diagonal, w_i (1 - w_i), as a
+matrix. Raising one score also lowers every other weight: off the diagonal stands
+-w_i w_j.""")
 def diagonal_only(weights: Tensor) -> Tensor:
     return torch.diag(weights * (1 - weights))
 
@@ -81,22 +82,23 @@ def vector_of_diagonal(weights: Tensor) -> Tensor:
     return weights * (1 - weights)
 
 
-@softmax_jacobian.mistake("""Your off-diagonal entries are positive. The weights share a
-sum of 1: when one rises, the others fall, so off the diagonal the sign is minus.""")
+@softmax_jacobian.mistake("""Your off-diagonal entries are positive. The weights
+share a sum of 1: when one rises, the others fall, so off the diagonal the sign is
+minus.""")
 def positive_off_diagonal(weights: Tensor) -> Tensor:
     diagonal = torch.diag(weights)
     outer = torch.outer(weights, weights)
     return diagonal + outer - 2 * torch.diag(weights * weights)
 
 
-@softmax_jacobian.mistake("""You left out the diagonal term: -w_i w_j is right off the
-diagonal, but on it w_i has to be added.""")
+@softmax_jacobian.mistake("""You left out the diagonal term: -w_i w_j is right off
+the diagonal, but on it w_i has to be added.""")
 def outer_only(weights: Tensor) -> Tensor:
     return -torch.outer(weights, weights)
 
 
-@softmax_jacobian.mistake("""You wrote diag(1) where diag(w) belongs: the identity minus
-w wᵀ is not the derivative; the diagonal term is w_i, not 1.""")
+@softmax_jacobian.mistake("""You wrote diag(1) where diag(w) belongs: the identity
+minus w wᵀ is not the derivative; the diagonal term is w_i, not 1.""")
 def identity_minus_outer(weights: Tensor) -> Tensor:
     eye = torch.eye(len(weights), dtype=weights.dtype, device=weights.device)
     return eye - torch.outer(weights, weights)
@@ -108,22 +110,22 @@ def softmax_again(weights: Tensor) -> Tensor:
     return softmax_jacobian_reference(weights.softmax(dim=0))
 
 
-@softmax_jacobian.mistake("""Your Jacobian has the opposite sign: it says that raising a
-score lowers its own weight.""")
+@softmax_jacobian.mistake("""Your Jacobian has the opposite sign: it says that
+raising a score lowers its own weight.""")
 def negated(weights: Tensor) -> Tensor:
     return -softmax_jacobian_reference(weights)
 
 
-@softmax_jacobian.mistake("""Your function changes `weights` in place. Whoever called it
-still needs them: build a new tensor.""")
+@softmax_jacobian.mistake("""Your function changes `weights` in place. Whoever called
+it still needs them: build a new tensor.""")
 def in_place(weights: Tensor) -> Tensor:
     result = softmax_jacobian_reference(weights)
     weights -= 1e-3
     return result
 
 
-@softmax_jacobian.mistake("""Your result is cut off from `weights`: with `detach`, `.data`
-or `torch.tensor(...)` no gradient can flow back.""")
+@softmax_jacobian.mistake("""Your result is cut off from `weights`: with `detach`,
+`.data` or `torch.tensor(...)` no gradient can flow back.""")
 def detached(weights: Tensor) -> Tensor:
     return softmax_jacobian_reference(weights.detach())
 
@@ -213,57 +215,60 @@ def torch_output_own_weights(query: Tensor, key: Tensor, value: Tensor) -> tuple
     return F.scaled_dot_product_attention(query, key, value), weights
 
 
-@scaled_dot_product_attention.mistake("""Your scores are not divided by √d_k. They grow
-with the width of the vectors, and softmax saturates.""")
+@scaled_dot_product_attention.mistake("""Your scores are not divided by √d_k. They
+grow with the width of the vectors, and softmax saturates.""")
 def no_scale(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     return attend(query, key, value, 1.0)
 
 
-@scaled_dot_product_attention.mistake("""You divide by d_k. The spread of a dot product
-of d_k terms is √d_k, so that is what to divide by.""")
+@scaled_dot_product_attention.mistake("""You divide by d_k. The spread of a dot
+product of d_k terms is √d_k, so that is what to divide by.""")
 def divided_by_d(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     return attend(query, key, value, 1 / query.shape[-1])
 
 
-@scaled_dot_product_attention.mistake("""You divide by √d_v, the width of the values. The
-scores are sums over d_k terms, the width of queries and keys.""")
+@scaled_dot_product_attention.mistake("""You divide by √d_v, the width of the values.
+The scores are sums over d_k terms, the width of queries and keys.""")
 def divided_by_root_dv(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     return attend(query, key, value, value.shape[-1] ** -0.5)
 
 
-@scaled_dot_product_attention.mistake("""You divide by the square root of the number of
-keys. The scores are sums over d_k terms, whatever the number of keys.""")
+@scaled_dot_product_attention.mistake("""You divide by the square root of the number
+of keys. The scores are sums over d_k terms, whatever the number of keys.""")
 def divided_by_root_nk(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     return attend(query, key, value, key.shape[-2] ** -0.5)
 
 
-@scaled_dot_product_attention.mistake("""You multiply by √d_k where you should divide.""")
+@scaled_dot_product_attention.mistake(
+    """You multiply by √d_k where you should divide."""
+)
 def multiplied(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     return attend(query, key, value, query.shape[-1] ** 0.5)
 
 
-@scaled_dot_product_attention.mistake("""You divide by √64: that is right for the paper's
-heads of 64 channels alone. Read the width from the query.""")
+@scaled_dot_product_attention.mistake("""You divide by √64: that is right for the
+paper's heads of 64 channels alone. Read the width from the query.""")
 def hard_coded_width(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     return attend(query, key, value, 1 / 8)
 
 
-@scaled_dot_product_attention.mistake("""You divide by √d_k after the softmax. Then the
-weights no longer sum to 1, and their sharpness has not changed.""")
+@scaled_dot_product_attention.mistake("""You divide by √d_k after the softmax. Then
+the weights no longer sum to 1, and their sharpness has not changed.""")
 def scaled_after_softmax(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     weights = (query @ key.mT).softmax(dim=-1) / query.shape[-1] ** 0.5
     return weights @ value, weights
 
 
-@scaled_dot_product_attention.mistake("""Your softmax runs over the queries: the columns
-sum to 1. Each query shares out its own attention, so it runs over the keys, dim=-1.""")
+@scaled_dot_product_attention.mistake("""Your softmax runs over the queries: the
+columns sum to 1. Each query shares out its own attention, so it runs over the keys,
+dim=-1.""")
 def softmax_over_queries(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     weights = (query @ key.mT / query.shape[-1] ** 0.5).softmax(dim=-2)
     return weights @ value, weights
 
 
-@scaled_dot_product_attention.mistake("""Your softmax runs over dim=1, which is the keys
-only for inputs without a batch or with one more dimension. Use dim=-1.""")
+@scaled_dot_product_attention.mistake("""Your softmax runs over dim=1, which is the
+keys only for inputs without a batch or with one more dimension. Use dim=-1.""")
 def softmax_over_dim_one(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     weights = (query @ key.mT / query.shape[-1] ** 0.5).softmax(dim=1)
     return weights @ value, weights
@@ -276,20 +281,20 @@ def softmax_over_batch(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     return weights @ value, weights
 
 
-@scaled_dot_product_attention.mistake("""You mix the keys: the weights must be multiplied
-with `value`.""")
+@scaled_dot_product_attention.mistake("""You mix the keys: the weights must be
+multiplied with `value`.""")
 def key_as_value(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     return attend(query, key, key, query.shape[-1] ** -0.5)
 
 
-@scaled_dot_product_attention.mistake("""Query and key are swapped: your weights have a row
-for each key. A row belongs to a query.""")
+@scaled_dot_product_attention.mistake("""Query and key are swapped: your weights have
+a row for each key. A row belongs to a query.""")
 def swapped(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     return attend(key, query, value, query.shape[-1] ** -0.5)
 
 
-@scaled_dot_product_attention.mistake("""You use `.T`, which reverses all dimensions. In a
-batch only the last two change places: `key.transpose(-2, -1)` or `key.mT`.""")
+@scaled_dot_product_attention.mistake("""You use `.T`, which reverses all dimensions.
+In a batch only the last two change places: `key.transpose(-2, -1)` or `key.mT`.""")
 def full_transpose(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     keys = key.permute(*reversed(range(key.dim())))
     weights = (query @ keys / query.shape[-1] ** 0.5).softmax(dim=-1)
@@ -304,8 +309,8 @@ def naive_exp(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     return weights @ value, weights
 
 
-@scaled_dot_product_attention.mistake("""You return the scaled scores where the weights
-belong: return what softmax gave.""")
+@scaled_dot_product_attention.mistake("""You return the scaled scores where the
+weights belong: return what softmax gave.""")
 def scores_for_weights(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     scores = query @ key.mT / query.shape[-1] ** 0.5
     return scores.softmax(dim=-1) @ value, scores
@@ -324,22 +329,22 @@ def output_only(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return sdpa_reference(query, key, value)[0]
 
 
-@scaled_dot_product_attention.mistake("""Every key gets the same weight: your output is
-the plain mean of the values, whatever the query.""")
+@scaled_dot_product_attention.mistake("""Every key gets the same weight: your output
+is the plain mean of the values, whatever the query.""")
 def uniform(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     weights = torch.ones_like(query @ key.mT) / key.shape[-2]
     return weights @ value, weights
 
 
-@scaled_dot_product_attention.mistake("""The weights are cut off from the graph (`detach`,
-`.data` or `no_grad`): no gradient reaches query and key.""")
+@scaled_dot_product_attention.mistake("""The weights are cut off from the graph
+(`detach`, `.data` or `no_grad`): no gradient reaches query and key.""")
 def weights_detached(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     weights = sdpa_reference(query, key, value)[1].detach()
     return weights @ value, weights
 
 
-@scaled_dot_product_attention.mistake("""You compute in float32: float64 inputs lose half
-their digits, and the result has another dtype than the input.""")
+@scaled_dot_product_attention.mistake("""You compute in float32: float64 inputs lose
+half their digits, and the result has another dtype than the input.""")
 def cast_to_float32(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     return sdpa_reference(query.float(), key.float(), value.float())
 
@@ -351,8 +356,8 @@ def query_in_place(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     return attend(query, key, value, 1.0)
 
 
-@scaled_dot_product_attention.mistake("""You use the first item's keys for the whole batch.
-Each item has keys of its own.""")
+@scaled_dot_product_attention.mistake("""You use the first item's keys for the whole
+batch. Each item has keys of its own.""")
 def first_items_keys(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     shared = key[:1].expand_as(key) if key.dim() > 2 else key
     return sdpa_reference(query, shared, value)
@@ -380,9 +385,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         for projection in ("q_proj", "k_proj", "v_proj"):
             shapes[f"{projection}.weight"] = (d_k, d_model)
             shapes[f"{projection}.bias"] = (d_k,)
-        parameters = {
-            n: (p * scale).to(dtype) for n, p in draw.like(shapes).items()
-        }
+        parameters = {n: (p * scale).to(dtype) for n, p in draw.like(shapes).items()}
         return module(
             name,
             init=(d_model, d_k),
@@ -460,21 +463,19 @@ class BlockWithoutScale(AttentionBlockReference):
         return attend(q, k, v, 1.0)[0]
 
 
-@AttentionBlock.mistake("""You divide by √d_model, the width of x. The scores are sums over
-d_k terms: divide by √d_k.""")
+@AttentionBlock.mistake("""You divide by √d_model, the width of x. The scores are
+sums over d_k terms: divide by √d_k.""")
 class BlockScaledByModelWidth(AttentionBlockReference):
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         return attend(q, k, v, x.shape[-1] ** -0.5)[0]
 
 
-@AttentionBlock.mistake("""You divide by d_k, or by √d_k twice (once the
-query, once the scores). Divide by √d_k, once.""")
+@AttentionBlock.mistake("""You divide by d_k, or by √d_k twice (once the query, once
+the scores). Divide by √d_k, once.""")
 class BlockDividedByD(AttentionBlockReference):
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return attend(q, k, v, 1 / q.shape[-1])[0]
-
-
 
 
 @AttentionBlock.mistake("""Your softmax runs over the queries. It runs over the keys,
@@ -484,15 +485,15 @@ class BlockSoftmaxOverQueries(AttentionBlockReference):
         return (q @ k.mT / q.shape[-1] ** 0.5).softmax(dim=-2) @ v
 
 
-@AttentionBlock.mistake("""Your softmax runs over the batch: the items compete with each
-other. Use dim=-1.""")
+@AttentionBlock.mistake("""Your softmax runs over the batch: the items compete with
+each other. Use dim=-1.""")
 class BlockSoftmaxOverBatch(AttentionBlockReference):
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return (q @ k.mT / q.shape[-1] ** 0.5).softmax(dim=0) @ v
 
 
-@AttentionBlock.mistake("""You mix the keys: the output is the weights times the projected
-values, `v_proj(x)`.""")
+@AttentionBlock.mistake("""You mix the keys: the output is the weights times the
+projected values, `v_proj(x)`.""")
 class BlockKeyAsValue(AttentionBlockReference):
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return attend(q, k, k, q.shape[-1] ** -0.5)[0]
@@ -512,8 +513,8 @@ class BlockKeysFromQueries(AttentionBlockReference):
         return self.attend(q, q, self.v_proj(x))
 
 
-@AttentionBlock.mistake("""Your projections have no biases. `nn.Linear(d_model, d_k)` has
-one unless you switch it off.""")
+@AttentionBlock.mistake("""Your projections have no biases. `nn.Linear(d_model, d_k)`
+has one unless you switch it off.""")
 class BlockWithoutBias(AttentionBlockReference):
     def __init__(self, d_model: int, d_k: int) -> None:
         super().__init__(d_model, d_k)
@@ -529,15 +530,15 @@ class BlockWidthsSwapped(AttentionBlockReference):
         super().__init__(d_k, d_model)
 
 
-@AttentionBlock.mistake("""Your forward returns the weights as well. The block returns its
-output only.""")
+@AttentionBlock.mistake("""Your forward returns the weights as well. The block
+returns its output only.""")
 class BlockReturnsPair(AttentionBlockReference):
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> tuple:
         return attend(q, k, v, q.shape[-1] ** -0.5)
 
 
-@AttentionBlock.mistake("""The weights are cut off from the graph: no gradient reaches
-q_proj and k_proj, which would never learn.""")
+@AttentionBlock.mistake("""The weights are cut off from the graph: no gradient
+reaches q_proj and k_proj, which would never learn.""")
 class BlockDetached(AttentionBlockReference):
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return attend(q, k, v, q.shape[-1] ** -0.5)[1].detach() @ v
@@ -551,8 +552,8 @@ class BlockNaiveExp(AttentionBlockReference):
         return scores / scores.sum(dim=-1, keepdim=True) @ v
 
 
-@AttentionBlock.mistake("""Your block adds x to its output. Residual connections come with
-the encoder layer; the attention block returns the mixed values alone.""")
+@AttentionBlock.mistake("""Your block adds x to its output. Residual connections come
+with the encoder layer; the attention block returns the mixed values alone.""")
 class BlockWithResidual(AttentionBlockReference):
     def forward(self, x: Tensor) -> Tensor:
         out = super().forward(x)
@@ -637,19 +638,23 @@ gradient too.""")
 def gradient_without_scale(
     query: Tensor, keys: Tensor, values: Tensor, upstream: Tensor
 ) -> Tensor:
-    return score_gradient_reference(query, keys, values, upstream) * query.shape[0] ** 0.5
+    return (
+        score_gradient_reference(query, keys, values, upstream) * query.shape[0] ** 0.5
+    )
 
 
-@score_gradient.mistake("""You scale by 1/d. The scores are divided by √d, and so is the
-gradient, once.""")
+@score_gradient.mistake("""You scale by 1/d. The scores are divided by √d, and so is
+the gradient, once.""")
 def gradient_scaled_twice(
     query: Tensor, keys: Tensor, values: Tensor, upstream: Tensor
 ) -> Tensor:
-    return score_gradient_reference(query, keys, values, upstream) / query.shape[0] ** 0.5
+    return (
+        score_gradient_reference(query, keys, values, upstream) / query.shape[0] ** 0.5
+    )
 
 
-@score_gradient.mistake("""You use only the diagonal of the softmax Jacobian. Every score
-moves every weight: the matrix is diag(w) - w wᵀ.""")
+@score_gradient.mistake("""You use only the diagonal of the softmax Jacobian. Every
+score moves every weight: the matrix is diag(w) - w wᵀ.""")
 def gradient_with_diagonal(
     query: Tensor, keys: Tensor, values: Tensor, upstream: Tensor
 ) -> Tensor:
@@ -657,16 +662,16 @@ def gradient_with_diagonal(
     return keys.T @ (weights * (1 - weights) * (values @ upstream)) / root
 
 
-@score_gradient.mistake("""You skipped the softmax: its Jacobian stands between the values
-and the keys in the chain rule.""")
+@score_gradient.mistake("""You skipped the softmax: its Jacobian stands between the
+values and the keys in the chain rule.""")
 def gradient_without_softmax(
     query: Tensor, keys: Tensor, values: Tensor, upstream: Tensor
 ) -> Tensor:
     return keys.T @ (values @ upstream) / query.shape[0] ** 0.5
 
 
-@score_gradient.mistake("""You used diag(w) for the softmax Jacobian: - w wᵀ is missing,
-the part that keeps the weights' sum at 1.""")
+@score_gradient.mistake("""You used diag(w) for the softmax Jacobian: - w wᵀ is
+missing, the part that keeps the weights' sum at 1.""")
 def gradient_without_centring(
     query: Tensor, keys: Tensor, values: Tensor, upstream: Tensor
 ) -> Tensor:
@@ -691,8 +696,8 @@ def gradient_negated(
     return -score_gradient_reference(query, keys, values, upstream)
 
 
-@score_gradient.mistake("""You left out `upstream`: it says how much each channel of the
-output counts.""")
+@score_gradient.mistake("""You left out `upstream`: it says how much each channel of
+the output counts.""")
 def gradient_without_upstream(
     query: Tensor, keys: Tensor, values: Tensor, upstream: Tensor
 ) -> Tensor:
@@ -701,8 +706,9 @@ def gradient_without_upstream(
     )
 
 
-@score_gradient.mistake("""Your result is cut off from its inputs (`detach`, `.data`, or
-`torch.autograd.grad` without `create_graph=True`): no gradient can flow through it.""")
+@score_gradient.mistake("""Your result is cut off from its inputs (`detach`, `.data`,
+or `torch.autograd.grad` without `create_graph=True`): no gradient can flow through
+it.""")
 def gradient_detached(
     query: Tensor, keys: Tensor, values: Tensor, upstream: Tensor
 ) -> Tensor:

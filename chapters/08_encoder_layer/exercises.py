@@ -795,7 +795,6 @@ def _(draw: Draw) -> Iterator[Sample]:
         (4, 2, 7),
         draw.normal(2, 3, 4),
         init_kwargs=gelu,
-        gradients=True,
         note='activation="gelu"',
     )
     yield layer(
@@ -822,7 +821,6 @@ def _(draw: Draw) -> Iterator[Sample]:
         (6, 2, 3),
         draw.normal(1, 7, 6),
         training=True,
-        gradients=True,
         note="in training, without dropout",
     )
     yield layer(
@@ -1244,7 +1242,7 @@ class HandMadeDropout(nn.Module):
 
 @EncoderLayer.alternative
 class WithHandMadeParts(EncoderLayerReference):
-    """Own dropout, norms by formula on nn.LayerNorm's parameters, one shared dropout."""
+    """Own dropout, one for all places; norms by formula on nn.LayerNorm's parameters."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

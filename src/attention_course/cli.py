@@ -48,11 +48,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     build = commands.add_parser("build", help="build every edition that is not current")
-    build.add_argument("chapters", nargs="*", metavar="CHAPTER", help="like 03_masks or 03")
-    build.add_argument("--force", action="store_true", help="build even what is current")
+    build.add_argument(
+        "chapters", nargs="*", metavar="CHAPTER", help="like 03_masks or 03"
+    )
+    build.add_argument(
+        "--force", action="store_true", help="build even what is current"
+    )
     build.add_argument("--jobs", type=int, help="processes (default: one per core)")
     build.add_argument(
-        "--check", action="store_true", help="build nothing; exit 1 if something is stale"
+        "--check",
+        action="store_true",
+        help="build nothing; exit 1 if something is stale",
     )
     build.set_defaults(run=_build)
 
@@ -62,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     nbval.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     nbval.add_argument("--jobs", type=int, default=2, help="notebooks at a time")
     nbval.add_argument(
-        "--if-present", action="store_true", help="without such a device, say so and pass"
+        "--if-present",
+        action="store_true",
+        help="without such a device, say so and pass",
     )
     nbval.set_defaults(run=_nbval)
 

@@ -1,4 +1,4 @@
-"""Build every edition of the chapters: only what changed, in parallel, all or nothing."""
+"""Build the chapters' editions: only what changed, in parallel, all or nothing."""
 
 from __future__ import annotations
 
@@ -180,7 +180,9 @@ def _land(root: Path, folder: Path, files: dict[str, bytes], made_from: str) -> 
         files |= dict.fromkeys(("source_key", "release_key", "solution_key"), kept)
     lesson = json.loads(files["lesson"])
     hashes = {
-        n: hashlib.sha256(data).hexdigest() for n, data in files.items() if n != "lesson"
+        n: hashlib.sha256(data).hexdigest()
+        for n, data in files.items()
+        if n != "lesson"
     }
     lesson["metadata"][STAMP] = {
         "chapter": folder.name,
@@ -195,7 +197,7 @@ def _land(root: Path, folder: Path, files: dict[str, bytes], made_from: str) -> 
         target.parent.mkdir(parents=True, exist_ok=True)
         beside[name] = target.with_name(f".{target.name}.new")
         beside[name].write_bytes(data)
-    # The lesson holds the stamp, so it comes last: a build that is killed here is stale.
+    # The lesson holds the stamp, so it comes last: killed here, the chapter is stale.
     for name in sorted(files, key=lambda n: n == "lesson"):
         os.replace(beside[name], root / paths[name])
 

@@ -63,7 +63,9 @@ class Chapter:
     def points(self) -> dict[str, float]:
         """Points by exercise, in the order of the chapter."""
         return {
-            c.exercise: c.points for c in self.cells if c.exercise and c.points is not None
+            c.exercise: c.points
+            for c in self.cells
+            if c.exercise and c.points is not None
         }
 
     def lesson(self) -> list[Cell]:
@@ -82,11 +84,15 @@ def read_chapter(folder: Path) -> Chapter:
         raise ChapterError(path, 1, "missing; a chapter is chapter.py and exercises.py")
     text = path.read_text(encoding="utf-8")
     lines = [i for i, row in enumerate(text.splitlines(), 1) if MARKER.match(row)]
-    if not lines or text.splitlines()[0:1] and lines[0] != 1:
-        raise ChapterError(path, 1, "the file must begin with a cell: `# %% [markdown]`")
+    if not lines or (text.splitlines()[0:1] and lines[0] != 1):
+        raise ChapterError(
+            path, 1, "the file must begin with a cell: `# %% [markdown]`"
+        )
     parsed = jupytext.reads(text, fmt="py:percent").cells
     if len(parsed) != len(lines):
-        raise ChapterError(path, 1, "a `# %%` stands inside a string; cells are unclear")
+        raise ChapterError(
+            path, 1, "a `# %%` stands inside a string; cells are unclear"
+        )
     cells = tuple(_cell(path, n, line) for n, line in zip(parsed, lines, strict=True))
     chapter = Chapter(folder.name, path, cells)
     _refuse_malformed(chapter)
@@ -96,7 +102,9 @@ def read_chapter(folder: Path) -> Chapter:
 def _cell(path: Path, node: Any, line: int) -> Cell:
     keys = {k: v for k, v in node.metadata.items() if k not in LAYOUT}
     if node.cell_type not in ("code", "markdown"):
-        raise ChapterError(path, line, f"a cell of type {node.cell_type!r}: use markdown")
+        raise ChapterError(
+            path, line, f"a cell of type {node.cell_type!r}: use markdown"
+        )
     if not node.source.strip():
         raise ChapterError(path, line, "an empty cell: fill or remove it")
     if not keys:
@@ -108,8 +116,8 @@ def _cell(path: Path, node: Any, line: int) -> Cell:
         raise ChapterError(
             path,
             line,
-            f"unknown key {unknown}: a cell may have answer=, exercise=, or check= with "
-            "points=",
+            f"unknown key {unknown}: a cell may have answer=, exercise=, or check= "
+            "with points=",
         )
     if (role == "exercise") != (node.cell_type == "markdown"):
         kind = "markdown" if role == "exercise" else "code"
@@ -122,7 +130,9 @@ def _cell(path: Path, node: Any, line: int) -> Cell:
     name = keys[role]
     if not (isinstance(name, str) and name.isidentifier()):
         raise ChapterError(path, line, f"{role}={name!r} must be a Python name")
-    return Cell(role, node.source, line, name, None if points is None else float(points))
+    return Cell(
+        role, node.source, line, name, None if points is None else float(points)
+    )
 
 
 def _refuse_malformed(chapter: Chapter) -> None:
@@ -135,7 +145,9 @@ def _refuse_malformed(chapter: Chapter) -> None:
         if cell.is_code:
             _refuse_bad_code(path, cell, names)
         elif BEGIN in cell.source or END in cell.source:
-            raise ChapterError(path, cell.line, "solution markers outside an answer cell")
+            raise ChapterError(
+                path, cell.line, "solution markers outside an answer cell"
+            )
 
 
 def _refuse_unpaired(chapter: Chapter) -> None:
@@ -148,7 +160,9 @@ def _refuse_unpaired(chapter: Chapter) -> None:
             if count > 1:
                 last = [c for c in cells if c.exercise == name][-1]
                 raise ChapterError(
-                    chapter.path, last.line, f"a second {role}={name!r}: names are unique"
+                    chapter.path,
+                    last.line,
+                    f"a second {role}={name!r}: names are unique",
                 )
     order = {c.exercise: chapter.cells.index(c) for c in seen["answer"]}
     checked = {c.exercise for c in seen["check"]}
@@ -171,7 +185,9 @@ def _refuse_bad_code(path: Path, cell: Cell, names: set[str]) -> None:
     if cell.role == "answer":
         if not begins or begins != ends:
             raise ChapterError(
-                path, cell.line, f"an answer needs {BEGIN} … {END} around what is hidden"
+                path,
+                cell.line,
+                f"an answer needs {BEGIN} … {END} around what is hidden",
             )
     elif begins or ends:
         raise ChapterError(path, cell.line, "solution markers outside an answer cell")

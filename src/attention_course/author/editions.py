@@ -37,7 +37,9 @@ def _notebook(chapter: Chapter, cells: list[Cell]) -> NotebookNode:
     notebook.metadata.update(json.loads(json.dumps(KERNEL)))
     counts: Counter[str] = Counter()
     for cell in cells:
-        make = nbformat.v4.new_code_cell if cell.is_code else nbformat.v4.new_markdown_cell
+        make = (
+            nbformat.v4.new_code_cell if cell.is_code else nbformat.v4.new_markdown_cell
+        )
         node = make(cell.source)
         node["id"] = _cell_id(chapter, cell, counts)
         node["metadata"] = _metadata(cell)

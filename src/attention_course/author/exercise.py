@@ -34,7 +34,14 @@ __all__ = [
 ]
 
 ASPECTS = MappingProxyType(
-    {"values": 4, "masks": 3, "parameters": 1, "gradients": 2, "robustness": 2, "errors": 1}
+    {
+        "values": 4,
+        "masks": 3,
+        "parameters": 1,
+        "gradients": 2,
+        "robustness": 2,
+        "errors": 1,
+    }
 )
 """Aspects in the order they are told, with their default weights in the points."""
 
@@ -43,7 +50,7 @@ class Draw:
     """Random inputs from one seed, on the CPU, float64 unless told otherwise."""
 
     def __init__(self, seed: int, label: str = "") -> None:
-        """A stream of its own for each seed (any int) and label (an exercise's name)."""
+        """A stream of its own for each seed (an int) and label (an exercise's name)."""
         digest = hashlib.sha256(f"{seed}/{label}".encode()).digest()
         self._generator = torch.Generator().manual_seed(
             int.from_bytes(digest[:8], "big") >> 1
@@ -91,7 +98,9 @@ class Draw:
         """A random order of 0 … length-1, int64."""
         return torch.randperm(length, generator=self._generator)
 
-    def like(self, shapes: nn.Module | Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+    def like(
+        self, shapes: nn.Module | Mapping[str, Sequence[int]]
+    ) -> dict[str, Tensor]:
         """Parameters by name: for a module's own, or for the given shapes.
 
         Matrices are scaled by 1/sqrt(columns), so that activations stay near 1.
@@ -127,7 +136,7 @@ def call(
 ) -> Sample:
     """A case that calls a function with these arguments.
 
-    `options`: aspect, note, gradients, tolerance, seconds, view, outputs (see `Sample`).
+    `options`: aspect, note, gradients, tolerance, seconds, view, outputs: see `Sample`.
     """
     arguments = {"args": tuple(args), "kwargs": dict(kwargs or {})}
     return Sample(name, "function", arguments, **options)

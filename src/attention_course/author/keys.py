@@ -71,7 +71,7 @@ def make_exercise_key(exercise: Exercise, points: float, seed: int) -> ExerciseK
 
 
 def make_case(sample: Sample, reference: Any, names: list[str], draw: Draw) -> Case:
-    """A sample as data, with an upstream gradient shaped like the reference's output."""
+    """A sample as data, with an upstream gradient of the reference output's shape."""
     arguments = dict(sample.arguments)
     if "args" in arguments:
         arguments.setdefault("names", names[: len(arguments["args"])])

@@ -76,12 +76,14 @@ def refuse_unmatched(chapter: Chapter, exercises: dict[str, Exercise]) -> None:
     for name in exercises:
         if name not in chapter.points:
             raise ChapterError(
-                chapter.path, 1, f"exercises.py specifies {name}, which has no answer cell"
+                chapter.path,
+                1,
+                f"exercises.py specifies {name}, which has no answer cell",
             )
 
 
 def execute(notebook: NotebookNode, chapter: Chapter, work: Path) -> NotebookNode:
-    """Run a notebook in a fresh kernel. Raises `ChapterError` at the cell that fails."""
+    """Run a notebook in a fresh kernel. Raises `ChapterError` for a cell that fails."""
     client = NotebookClient(
         notebook,
         timeout=CELL_SECONDS,
@@ -153,7 +155,9 @@ def _through_nbgrader(
             problem = result.get("log") or result.get("error") or "nbgrader failed"
             raise ChapterError(chapter.path, 1, str(problem).strip())
     release = nbformat.read(course / "release" / slug / f"{slug}.ipynb", as_version=4)
-    solution = nbformat.read(course / "solutions" / slug / f"{slug}.ipynb", as_version=4)
+    solution = nbformat.read(
+        course / "solutions" / slug / f"{slug}.ipynb", as_version=4
+    )
     refuse_noise(solution, chapter)
     _refuse_incomplete(solution, chapter)
     shutil.rmtree(course / "source")
@@ -161,7 +165,7 @@ def _through_nbgrader(
 
 
 def _refuse_incomplete(solution: NotebookNode, chapter: Chapter) -> None:
-    """Raise `ChapterError` if a check does not give the course's own answer full points."""
+    """Raise `ChapterError` if the course's own answer does not earn full points."""
     for cell in solution.cells:
         if cell.metadata.get("nbgrader", {}).get("grade"):
             results = [o for o in cell.outputs if o.output_type == "execute_result"]
@@ -206,7 +210,9 @@ def _same(left: object, right: object) -> bool:
     if type(left) is not type(right):
         return False
     if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(_same(left[k], right[k]) for k in left)
+        return left.keys() == right.keys() and all(
+            _same(left[k], right[k]) for k in left
+        )
     if isinstance(left, list | tuple) and isinstance(right, list | tuple):
         return len(left) == len(right) and all(map(_same, left, right))
     if hasattr(left, "__dataclass_fields__"):

@@ -42,8 +42,8 @@ def _wrongs(exercise: Exercise, key: ExerciseKey) -> Iterator[str]:
             yield f"mistake {mistake.name} loses no point"
         elif verdict.mistake != wanted:
             yield (
-                f"mistake {mistake.name} is told as {verdict.mistake or 'nothing known'}: "
-                f"{verdict.message}"
+                f"mistake {mistake.name} is told as "
+                f"{verdict.mistake or 'nothing known'}: {verdict.message}"
             )
         if mistake.same_as and mistake.same_as not in exercise.mistakes:
             yield f"mistake {mistake.name} is the same as the unknown {mistake.same_as}"
@@ -69,6 +69,5 @@ def _numbers(exercise: Exercise) -> Iterator[str]:
     if len(exercise.mistakes) < 6:
         yield f"{len(exercise.mistakes)} mistakes and no reason for fewer than 6"
     if len(exercise.alternatives) < 2:
-        yield f"{len(exercise.alternatives)} alternatives and no reason for fewer than 2"
-
-
+        number = len(exercise.alternatives)
+        yield f"{number} alternatives and no reason for fewer than 2"

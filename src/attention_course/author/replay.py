@@ -60,7 +60,9 @@ def compare(
     stored: list[dict[str, Any]], stdout: str, shown: list[dict[str, Any]]
 ) -> str:
     """What differs between stored outputs and new ones; empty if nothing does."""
-    old_text = "".join(text_of(o["text"]) for o in stored if o["output_type"] == "stream")
+    old_text = "".join(
+        text_of(o["text"]) for o in stored if o["output_type"] == "stream"
+    )
     if old_text != stdout:
         return f"printed\n{stdout}\nstored\n{old_text}"
     old = [

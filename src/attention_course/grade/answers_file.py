@@ -22,7 +22,7 @@ from attention_course.learn.runner import died, read_seen, write_plan
 from attention_course.learn.verdict import Verdict, judge
 
 IMPORT_SECONDS = 30.0
-"""How long a file of answers may take to be imported, torch's own import not counted."""
+"""How long a file of answers may take to be imported; torch's import is not counted."""
 
 START_SECONDS = 300.0
 
@@ -95,9 +95,7 @@ def _check(
         if exercise is None:
             problem = f"defines none of {', '.join(wanted)}"
         raise UnusableAnswers(f"{answers} {problem}")
-    write_plan(
-        work / "plan.safetensors", {n: key.exercises[n].cases for n in given}
-    )
+    write_plan(work / "plan.safetensors", {n: key.exercises[n].cases for n in given})
     assert runner.stdin is not None
     runner.stdin.write(b"go\n")
     runner.stdin.flush()

@@ -38,14 +38,18 @@ def run_demo(root: Path, *, jobs: int = 2, tell: Tell = print) -> list[Score]:
     _set_up(root, course)
     tell("2/4  Collect the sample class's submissions")
     handed_in = list(hand_in(root, course))
-    tell(f"     {len(handed_in)} notebooks of {len({s for s, _ in handed_in})} students")
+    tell(
+        f"     {len(handed_in)} notebooks of {len({s for s, _ in handed_in})} students"
+    )
     tell("3/4  Autograde with nbgrader")
     by_chapter: dict[str, list[str]] = {}
     for student, slug in handed_in:
         by_chapter.setdefault(slug, []).append(student)
     done = _read_done(course)
     todo = {
-        slug: [s for s in students if done.get(f"{s}/{slug}") != _state(course, s, slug)]
+        slug: [
+            s for s in students if done.get(f"{s}/{slug}") != _state(course, s, slug)
+        ]
         for slug, students in by_chapter.items()
     }
     todo = {slug: students for slug, students in todo.items() if students}
@@ -101,7 +105,9 @@ def _grade(
 
 def nbgrader(course: Path, *arguments: str) -> None:
     """Run one nbgrader command in a course folder. Raises `GradingFailed`."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    path = os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    )
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "nbgrader", *arguments],
         cwd=course,

@@ -129,7 +129,9 @@ class AnswerKey:
                 f"this answer key has version {header.get('version')}; this package "
                 f"reads version {VERSION}. Take both from the same release."
             )
-        exercises = {e["name"]: _unpack_exercise(e, tensors) for e in header["exercises"]}
+        exercises = {
+            e["name"]: _unpack_exercise(e, tensors) for e in header["exercises"]
+        }
         return cls(header["chapter"], header["seed"], exercises)
 
 
@@ -219,7 +221,9 @@ def _unpack_exercise(
         points=packed["points"],
         aspects=packed["aspects"],
         cases=tuple(unpack_case(c, store) for c in packed["cases"]),
-        expected={n: unpack_observation(o, store) for n, o in packed["expected"].items()},
+        expected={
+            n: unpack_observation(o, store) for n, o in packed["expected"].items()
+        },
         mistakes=tuple(
             KnownMistake(
                 m["name"],

@@ -46,7 +46,7 @@ def verdict_on(answer: Any) -> Verdict:
     """The verdict on an answer under the chapter's public answer key."""
     key = read_key()
     name = getattr(answer, "__name__", None)
-    if name not in key.exercises:
+    if not isinstance(name, str) or name not in key.exercises:
         raise ValueError(
             f"check(...) takes the function or class of an exercise of {key.chapter}: "
             f"{', '.join(key.exercises)}. Got {name or type(answer).__name__!r}."

@@ -54,8 +54,9 @@ def differing(
     if tolerance is None:
         tolerance = tolerance_for(expected, observed)
     if expected.is_complex() or observed.is_complex():
-        left, right = torch.view_as_real(_complex(expected)), torch.view_as_real(
-            _complex(observed)
+        left, right = (
+            torch.view_as_real(_complex(expected)),
+            torch.view_as_real(_complex(observed)),
         )
         return differing(left, right, tolerance).any(dim=-1)
     left, right = expected.double(), observed.double()
@@ -73,7 +74,7 @@ def _complex(tensor: Tensor) -> Tensor:
 def first_difference(
     expected: Tensor, observed: Tensor, tolerance: float | None = None
 ) -> tuple[tuple[int, ...], float, float]:
-    """Index, expected and observed value of the first disagreement in row-major order."""
+    """Index, expected and observed value where two tensors first disagree."""
     where = differing(expected, observed, tolerance).nonzero()[0].tolist()
     index = tuple(where)
     return index, float(expected[index].double()), float(observed[index].double())

@@ -1,4 +1,4 @@
-"""The device of the course: one helper, so that notebooks run unchanged on CPU and GPU."""
+"""The device of the course: one helper; notebooks run unchanged on CPU and GPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ def find_device() -> torch.device:
     On a GPU, TF32 is switched off, so that float32 results are those of the CPU up to
     rounding. Raises RuntimeError if cuda is asked for and there is none.
     """
-    wanted = os.environ.get(VARIABLE) or ("cuda" if torch.cuda.is_available() else "cpu")
+    wanted = os.environ.get(VARIABLE) or (
+        "cuda" if torch.cuda.is_available() else "cpu"
+    )
     if wanted not in ("cpu", "cuda"):
         raise RuntimeError(f"{VARIABLE} is {wanted!r}; it can be cpu or cuda")
     if wanted == "cuda":

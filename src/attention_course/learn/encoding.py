@@ -65,7 +65,9 @@ def encode(value: Any, tensors: dict[str, Tensor], path: str) -> dict[str, Any]:
         items = [encode(v, tensors, f"{path}.{i}") for i, v in enumerate(value)]
         return {kind: items}
     if isinstance(value, Mapping):
-        return {"dict": {k: encode(v, tensors, f"{path}.{k}") for k, v in value.items()}}
+        return {
+            "dict": {k: encode(v, tensors, f"{path}.{k}") for k, v in value.items()}
+        }
     if isinstance(value, Build):
         return {
             "module": value.factory,
@@ -137,7 +139,7 @@ def leaves(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def map_tensors(value: Any, change: Callable[[str, Tensor], Tensor], name: str) -> Any:
-    """The tree with `change(name, tensor)` for each tensor; modules stay as they are."""
+    """The tree with `change(name, tensor)` for each tensor; modules stay the same."""
     if isinstance(value, Tensor):
         return change(name, value)
     if isinstance(value, list | tuple):

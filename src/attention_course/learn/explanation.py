@@ -26,7 +26,9 @@ def explain(item: str, expected: Observation, observed: Observation, case: Case)
     if not agree(expected.get("parameters"), observed.get("parameters")):
         return _wrong_parameters(expected, observed)
     for other in expected:
-        if other.startswith("kind:") and not agree(expected[other], observed.get(other)):
+        if other.startswith("kind:") and not agree(
+            expected[other], observed.get(other)
+        ):
             return _wrong_kind(other, expected, observed, case)
     kind, _, name = item.partition(":")
     if kind == "grad":
@@ -89,8 +91,8 @@ def _raised(observed: Observation, phase: str, case: Case) -> str:
     name = observed[f"{phase}raised"]
     if name == "TookTooLong":
         return (
-            f"Your code did not return within {case.seconds:g} s{_where(case)}. Look for "
-            "a loop that never ends."
+            f"Your code did not return within {case.seconds:g} s{_where(case)}. Look "
+            "for a loop that never ends."
         )
     if name == "ProcessDied":
         return (
@@ -124,9 +126,7 @@ def _wrong_kind(
     if got == "NoneType":
         return f"Your code returned None{_where(case)}. Did you forget `return`?"
     what = "The result" if name in ("output", "module") else f"`{name}`"
-    return (
-        f"{what} should be {_article(wanted)}, but is {_article(got)}{_where(case)}."
-    )
+    return f"{what} should be {_article(wanted)}, but is {_article(got)}{_where(case)}."
 
 
 def _article(kind: str | None) -> str:

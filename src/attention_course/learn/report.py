@@ -78,7 +78,9 @@ class VerdictDisplay:
 
     __repr__ = __str__
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    def _repr_mimebundle_(
+        self, include: Any = None, exclude: Any = None
+    ) -> dict[str, Any]:
         return {
             "text/plain": str(self),
             "text/html": self.html(),

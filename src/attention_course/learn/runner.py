@@ -9,6 +9,7 @@ put `plan.safetensors` there and sent a line on standard input, one
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -106,7 +107,7 @@ def main(answers: str, folder: str) -> int:
         target = work / f"seen-{name}.safetensors"
         answer = getattr(module, name)
         end = _in_own_process(
-            lambda a=answer, c=cases, t=target: write_seen(t, observe(a, c)),
+            functools.partial(_observe_into, target, answer, cases),
             seconds=10 + sum(c.seconds for c in cases),
         )
         if not target.exists():
@@ -141,6 +142,10 @@ def _line_of(error: BaseException, path: Path) -> str:
             line = trace.tb_lineno
         trace = trace.tb_next
     return f" (line {line})" if line else ""
+
+
+def _observe_into(target: Path, answer: Any, cases: tuple[Case, ...]) -> None:
+    write_seen(target, observe(answer, cases))
 
 
 def died(cases: Iterable[Case], reason: str = "ProcessDied") -> dict[str, Observation]:

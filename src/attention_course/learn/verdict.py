@@ -117,7 +117,9 @@ def _blank(key: ExerciseKey, points: Mapping[str, float]) -> Verdict:
         f"Not written yet. Replace `raise NotImplementedError()` in `{key.name}` with "
         "your answer, run that cell, then run this one again."
     )
-    aspects = tuple(AspectVerdict(a, points[a], 0.0, None, message) for a in key.aspects)
+    aspects = tuple(
+        AspectVerdict(a, points[a], 0.0, None, message) for a in key.aspects
+    )
     return Verdict(key.name, key.points, 0.0, "blank", aspects)
 
 
@@ -167,7 +169,8 @@ def matches(item: str, known: Observation, observed: Observation, case: Case) ->
     """Whether an answer got an item wrong in the very way that a mistake does."""
     if "raised" in known or "raised" in observed:
         return all(
-            known.get(fact) == observed.get(fact) for fact in ("raised", "raised_message")
+            known.get(fact) == observed.get(fact)
+            for fact in ("raised", "raised_message")
         )
     if item not in known:
         return False

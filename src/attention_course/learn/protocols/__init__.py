@@ -1,4 +1,4 @@
-"""Ways of observing what a student wrote: each returns what was seen, and judges nothing.
+"""Ways of observing what a student wrote: each returns what was seen, judging nothing.
 
 A protocol runs the student's object on one case's inputs and returns raw tensors and
 plain facts. A view turns such an observation into the summary that is compared, for

@@ -86,7 +86,9 @@ def _name(names: list[str], index: int) -> str:
     return names[index] if index < len(names) else f"argument {index + 1}"
 
 
-def _record_identity(seen: Observation, result: nn.Module, named: dict[str, Any]) -> None:
+def _record_identity(
+    seen: Observation, result: nn.Module, named: dict[str, Any]
+) -> None:
     """For a returned module: which argument it is, and whose memory it shares."""
     seen["identity:output"] = next(
         (name for name, value in named.items() if value is result), "a new module"

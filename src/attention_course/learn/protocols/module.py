@@ -32,11 +32,15 @@ def observe_module(cls: Any, case: Case, device: torch.device) -> Observation:
     return seen
 
 
-def build(cls: Any, live: dict[str, Any], device: torch.device, seen: Observation) -> Any:
+def build(
+    cls: Any, live: dict[str, Any], device: torch.device, seen: Observation
+) -> Any:
     """The student's module with the case's parameters, or None if they do not fit."""
     with torch.random.fork_rng(devices=[]):
         module = cls(*live.get("init", ()), **live.get("init_kwargs", {}))
-    seen["kind:module"] = "module" if isinstance(module, nn.Module) else type(module).__name__
+    seen["kind:module"] = (
+        "module" if isinstance(module, nn.Module) else type(module).__name__
+    )
     if not isinstance(module, nn.Module):
         return None
     own = dict(module.named_parameters())

@@ -78,7 +78,9 @@ class Inputs:
 
     def __init__(self, named: Mapping[str, Any]) -> None:
         self._leaves = [
-            (name, tensor) for key, value in named.items() for name, tensor in leaves(value, key)
+            (name, tensor)
+            for key, value in named.items()
+            for name, tensor in leaves(value, key)
         ]
         self._before = [tensor.detach().clone() for _, tensor in self._leaves]
 
@@ -127,8 +129,10 @@ def guarded(seen: Observation, action: Callable[[], None], phase: str = "") -> N
 
 
 def record_error(seen: Observation, error: BaseException, phase: str = "") -> None:
-    """Record an exception: its classes, its message, and where in the student's code."""
-    seen[f"{phase}raised"] = "TookTooLong" if isinstance(error, TookTooLong) else type(error).__name__
+    """Record an exception: classes, message, and where in the student's code."""
+    seen[f"{phase}raised"] = (
+        "TookTooLong" if isinstance(error, TookTooLong) else type(error).__name__
+    )
     seen[f"{phase}raised_classes"] = [c.__name__ for c in type(error).__mro__]
     seen[f"{phase}raised_message"] = " ".join(str(error).split())[:300]
     own = [
@@ -137,4 +141,6 @@ def record_error(seen: Observation, error: BaseException, phase: str = "") -> No
         if not frame.filename.startswith(_NOT_THE_STUDENTS)
     ]
     if own and own[-1].line:
-        seen[f"{phase}raised_at"] = f"line {own[-1].lineno}: {own[-1].line.strip()}"[:200]
+        seen[f"{phase}raised_at"] = f"line {own[-1].lineno}: {own[-1].line.strip()}"[
+            :200
+        ]
