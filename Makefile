@@ -34,7 +34,7 @@ $(STAMP):
 	@rm -f $(VENV)/.stamp-* && touch $@
 
 lab: setup ## open JupyterLab on the release notebooks
-	$(BIN)/jupyter lab --notebook-dir=release
+	$(BIN)/jupyter lab --notebook-dir=release --LabApp.news_url=None
 
 demo: setup ## take a sample class through the whole course
 	@$(BIN)/attention-course demo

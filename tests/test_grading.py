@@ -35,7 +35,8 @@ CLASS = {
     "syntax": RIGHT | {"double": "def double(x:\n    return x"},
     "warns": RIGHT
     | {
-        "double": "import warnings\ndef double(x):\n    warnings.warn('')\n    return x + x"
+        "double": "import warnings\n"
+        "def double(x):\n    warnings.warn('hm')\n    return x + x"
     },
     "prints": RIGHT | {"double": "def double(x):\n    print('99.0')\n    return x * x"},
 }

@@ -94,21 +94,17 @@ def test_mean_patch_is_the_same_in_all_scenes(batch):
 
 
 def test_positions_do_not_depend_on_the_label():
-    many = make_scenes(6000, seed=8)
+    many = make_scenes(2000, seed=8)
     num_patches = many.grid**2
     for marker in range(2):
-        counts = torch.stack(
-            [
-                many.marker_patches[many.labels == label, marker].bincount(
-                    minlength=num_patches
-                )
-                for label in (0, 1)
-            ]
-        )
-        assert (counts[:, many.centre_patch] == 0).all()
-        counts = counts[:, torch.arange(num_patches) != many.centre_patch].double()
-        # 3000 draws on 48 places: 62.5 each, standard deviation 7.8.
-        assert (counts - 62.5).abs().max() < 5 * 7.9
+        for label in (0, 1):
+            places = many.marker_patches[many.labels == label, marker]
+            counts = places.bincount(minlength=num_patches).double()
+            assert counts[many.centre_patch] == 0
+            counts = counts[torch.arange(num_patches) != many.centre_patch]
+            expected = 1000 / (num_patches - 1)
+            chi_square = ((counts - expected) ** 2 / expected).sum()
+            assert chi_square < 47 + 5 * (2 * 47) ** 0.5  # 47 degrees of freedom
     assert (many.marker_patches[:, 0] != many.marker_patches[:, 1]).all()
 
 
@@ -184,8 +180,7 @@ def test_attention_weights_are_a_distribution(batch, models):
     model = models[experiments.ATTENTION]
     context, weights = model.look(batch.images[:3])
     assert context.shape[0] == 3
-    assert weights.shape[0] == 3
-    assert weights.shape[2] == batch.grid**2
+    assert weights.shape == (3, model.attention.num_heads, batch.grid**2)
     torch.testing.assert_close(weights.sum(dim=2), torch.ones(weights.shape[:2]))
 
 
@@ -219,6 +214,17 @@ def test_fit_learns_and_repeats():
     assert runs[0] == runs[1]
     assert len(runs[0]) == 60
     assert sum(runs[0][-5:]) < sum(runs[0][:5])
+
+
+def test_fit_forgets_the_gradient_of_the_step_before():
+    image = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 2))
+    gradients = []
+    for steps in (1, 3):
+        experiments.fit(model, image, torch.tensor([1]), steps=steps, lr=0.0)
+        gradients.append(model[1].weight.grad.clone())
+        model.zero_grad()
+    torch.testing.assert_close(*gradients)
 
 
 def test_dropout_only_drops_while_training():

@@ -1242,7 +1242,7 @@ class HandMadeDropout(nn.Module):
 
 @EncoderLayer.alternative
 class WithHandMadeParts(EncoderLayerReference):
-    """Own dropout, one for all places; norms by formula on nn.LayerNorm's parameters."""
+    """Own dropout, one for all places; norms by formula, on nn.LayerNorm parameters"""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
