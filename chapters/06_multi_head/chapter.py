@@ -89,8 +89,8 @@ print("score:    ", by_channel.sum(dim=0).cpu().numpy())
 # %% [markdown]
 # Channel 0 wants token 6. Channel 1 wants token 7. The sum hears the louder voice.
 #
-# Two heads take the softmax *before* they are added up: one for each channel.
-# **Predict** the largest weight in each line.
+# Two heads do not add up. Each takes a softmax of its own, over the scores from its own
+# channel. **Predict** which token gets the largest weight in each line.
 
 # %%
 one_head = torch.softmax(by_channel.sum(dim=0) / math.sqrt(2), dim=0)
@@ -147,12 +147,11 @@ print(x.reshape(2, 3, 2).cpu().numpy())
 
 # %% [markdown]
 # The shape is right and the content is wrong. `reshape` walks through memory row by row, so
-# head 0 got token 0, whole, and half of token 1. Look at its rows: 0, 2 and 10 start them.
-# Head 0 will never see token 2, and no error will tell you.
+# head 0 got token 0, whole, and half of token 1. It will never see token 2, and no error will
+# tell you.
 #
-# `reshape` may cut the last axis in two, since those channels lie side by side. Moving an
-# axis to another place is a different operation. Heads have to come before tokens because
-# `@` multiplies the last two axes and takes all others as a batch: one call, all heads.
+# `reshape` may cut the last axis in two. Moving an axis is a different operation. Heads have to
+# come before tokens because `@` multiplies the last two axes and takes all others as a batch.
 
 # %% [markdown] exercise="split_heads"
 # ### Exercise: split the heads  ·  10 min  ·  ●○○
@@ -480,12 +479,11 @@ print("mean:  ", sharp.mean(dim=0).tolist())
 # `out_proj`, this time with biases.
 #
 # Sentences of a batch differ in length, so the shorter ones are filled up. The
-# `key_padding_mask` (B, Nk) marks the filling: **True means "is padding"**. Mind the
-# polarity: it says who is out, `attn_mask` says who is in.
-
+# `key_padding_mask` (B, Nk) marks the filling: **True means "is padding"**. It says who is out,
+# while `attn_mask` says who is in.
 #
-# Padding must change nothing. Torch attends over 3 real tokens, and again over the same 3 and
-# 2 of rubbish that are masked. **Predict**: equal to the last digit?
+# Padding must change nothing. Torch attends over 3 real tokens, then over the same 3 and 2 of
+# masked rubbish. **Predict**: equal?
 
 # %%
 real = torch.randn(1, 1, 3, 4, generator=generator, dtype=torch.float64).to(device)
@@ -516,7 +514,7 @@ print("equal:", torch.allclose(alone, masked, rtol=0, atol=1e-12))
 # <details><summary>Hint</summary>
 #
 # First make one mask "may attend" out of the two: `~key_padding_mask[:, None, None, :]`, and
-# `&` with `attn_mask` if there is one. Not `&=`: the caller needs his mask again.
+# `&` with `attn_mask` if there is one. Not `&=`: the caller still needs the mask.
 # </details>
 
 
@@ -708,7 +706,7 @@ share = results["one head"].mean().item()
 print("one head, between 55 % and 70 % of all answers:", 0.55 < share < 0.70)
 
 # %% [markdown]
-# Two thirds, in every run. Is it a little bad at both questions?
+# Not quite two thirds. Is it a little bad at both questions?
 
 # %%
 groups = {
@@ -766,8 +764,8 @@ figures.show(
 # $$W(\alpha v_1 + \beta v_2) = \alpha\, W v_1 + \beta\, W v_2 .$$
 #
 # Both colours cast votes, and the place with the larger share has the louder voice, *for
-# both questions*. With equal shares it is a tie. So the best a head can do is to serve one
-# question and guess the other: $(100\,\% + 25\,\%)/2 \approx 63\,\%$.
+# both questions*. With equal shares it is a tie. So the head serves one question and more or
+# less guesses the other: about $(100\,\% + 25\,\%)/2 \approx 63\,\%$.
 
 # %% [markdown]
 # <details><summary>Could the second readout not listen for the quieter voice?</summary>
@@ -871,9 +869,9 @@ for num_heads in (1, 4, 16, 64):
 # %% [markdown]
 # A head of one channel can only say "more of this" or "less of it": all its rows of scores are
 # multiples of one row. The paper measured both ends: compared with 8 heads, one head costs 0.9
-# BLEU, and 32 lose some of the gain again (Table 3, rows A). In practice head_dim stays near 64,
-# and wider models get more heads. Nor is every head needed: after training, many can be taken
-# away with little loss (Michel et al. 2019).
+# BLEU, and 32 lose some of the gain again (Table 3, rows A). In practice head_dim stays near 64
+# or 128. Nor is every head needed: after training, many can be taken away with little loss
+# (Michel et al. 2019).
 
 # %% [markdown]
 # ## The answer

@@ -558,8 +558,8 @@ print("two calls of the function agree:", agree(*dropped))
 # out? Your modules say: zero weights. PyTorch's answer depends on the path that a call takes.
 #
 # In `eval()` *and* under `no_grad`, layers with an even number of heads switch to a fast path:
-# one fused call. `nn.TransformerEncoder` then cuts the padding out before the first layer, if
-# that is post-norm, and puts zeros back at the end.
+# one fused call. `nn.TransformerEncoder` of post-norm layers even cuts the padding out before
+# the first of them, and puts zeros back after the last.
 
 # %%
 # On the CPU, because the machine, too, decides about the path.
@@ -621,13 +621,16 @@ for name, factors in (("sum", torch.ones_like(x)), ("random mix", upstream)):
 # A fresh layer norm makes every token sum to zero. The sum of the output is constant: no
 # gradient at all, on both sides, and any two layers would "agree". Mix the outputs with random
 # numbers, the *same* for both modules.
+#
+# Comparing *names* is the other half: a gradient for `in_proj_weight` has no partner in your
+# module until it is split.
 
 # %% [markdown] exercise="parity_report"
 # ### Exercise: a parity report  ·  20 min  ·  ●●●
 #
 # Compare `mine` with `official` on `x`: two encoder layers, called as `module(x)`, or two attention
-# modules, called as `module(x, x, x)`, of which the output counts. Return a dict of three Python
-# floats, each a largest absolute error:
+# modules, called as `module(x, x, x)[0]`. Return a dict of three Python floats, each a largest
+# absolute error:
 #
 # - `"output"`;
 # - `"input_gradient"`: of a scalar of the output, with respect to x;
@@ -785,13 +788,13 @@ def dots(rows: dict[str, list[float]], names: list[str], title: str, limit: floa
     with figures.style():
         for place, name in enumerate(names):
             values = [max(found[place], 1e-17) for found in rows.values()]
-            heights = torch.arange(len(rows)) + 0.16 * (place - 1)
+            heights = [row + 0.16 * (place - 1) for row in range(len(rows))]
             axes.plot(values, heights, "osDv"[place], label=name, markersize=7,
                       linestyle="none", color=figures.PALETTE[place])
         if limit:
             axes.axvline(limit, color=figures.MUTED, linestyle="--", label="asked for")
-        axes.set(xscale="log", xlim=(5e-18, 1), ylim=(len(rows) - 0.4, -0.6))
-        axes.set_yticks(range(len(rows)), list(rows))
+        axes.set(xscale="log", xlim=(5e-18, 1), ylim=(len(rows) - 0.4, -0.6),
+                 yticks=range(len(rows)), yticklabels=list(rows))
         axes.grid(axis="both")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure

@@ -29,14 +29,12 @@ class Student:
     blank: bool = False
 
 
-SCALE = "04_scaling"
-
 STUDENTS = (
-    Student("blank", (SCALE,), blank=True),
+    Student("blank", ("04_scaling",), blank=True),
     Student("finished", ()),
     Student(
         "amara",
-        (SCALE,),
+        ("04_scaling",),
         {
             "scaled_dot_product_attention": (" / math.sqrt(query.shape[-1])", ""),
             "score_gradient": (" / root\n", "\n"),
@@ -44,13 +42,40 @@ STUDENTS = (
     ),
     Student(
         "boris",
-        (SCALE,),
+        ("04_scaling",),
         {
             "softmax_jacobian": ("torch.diag(weights) -", "-"),
             "scaled_dot_product_attention": ("dim=-1", "dim=-2"),
         },
     ),
+    Student(
+        "chloe",
+        ("03_projections",),
+        {
+            "project": ("out if bias is None else out + bias", "out"),
+            "attention_scores": ("(-2, -1)", "(-2, -1) / query.shape[-1] ** 0.5"),
+        },
+    ),
+    Student(
+        "dmitri", ("03_projections",), {"cross_scores": ("context @ w_k", "x @ w_k")}
+    ),
+    Student(
+        "emeka",
+        ("06_multi_head",),
+        {
+            "multi_head_attention": (
+                ".transpose(1, 2).flatten(2)",
+                ".reshape(query.shape)",
+            )
+        },
+    ),
+    Student(
+        "fatima",
+        ("06_multi_head",),
+        {"multi_head_attention": ("sqrt(q.shape[-1])", "sqrt(query.shape[-1])")},
+    ),
 )
+"""Mistakes that students make, across the chapters."""
 
 
 def submission(chapter: Chapter, release: Path, student: Student) -> NotebookNode:
