@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def test_questions() -> Questions:
+def questions() -> Questions:
     return make_questions(2000, torch.Generator().manual_seed(99))
 
 
@@ -38,35 +38,33 @@ def test_answers_are_the_colours_at_the_places_that_are_asked_for() -> None:
 
 
 @pytest.mark.parametrize("seed", [11, 12])
-def test_one_head_answers_one_question(seed: int, test_questions: Questions) -> None:
-    shares = answered(train_reader(1, seed=seed, device=CPU), test_questions)
+def test_one_head_answers_one_question(seed: int, questions: Questions) -> None:
+    shares = answered(train_reader(1, seed=seed, device=CPU), questions)
     assert shares.max() > 0.9
     assert shares.min() < 0.4
     assert 0.55 < shares.mean() < 0.7
 
 
 @pytest.mark.parametrize("seed", [11, 12])
-def test_two_heads_answer_one_question_each(
-    seed: int, test_questions: Questions
-) -> None:
+def test_two_heads_answer_one_question_each(seed: int, questions: Questions) -> None:
     reader = train_reader(2, seed=seed, device=CPU)
-    assert answered(reader, test_questions).min() > 0.99
+    assert answered(reader, questions).min() > 0.99
     lost = set()
     for head in range(2):
-        shares = answered(silence(reader, head), test_questions)
+        shares = answered(silence(reader, head), questions)
         assert shares.max() > 0.95
         assert shares.min() < 0.35
         lost.add(int(shares.argmin()))
     assert lost == {0, 1}
-    assert answered(reader, test_questions).min() > 0.99, "silence works on a copy"
+    assert answered(reader, questions).min() > 0.99, "silence works on a copy"
 
 
 def test_width_does_not_help_one_head_but_a_network_behind_it_does(
-    test_questions: Questions,
+    questions: Questions,
 ) -> None:
-    wide = answered(train_reader(1, width=64, seed=11, device=CPU), test_questions)
+    wide = answered(train_reader(1, width=64, seed=11, device=CPU), questions)
     assert wide.min() < 0.4
-    clever = answered(train_reader(1, hidden=128, seed=11, device=CPU), test_questions)
+    clever = answered(train_reader(1, hidden=128, seed=11, device=CPU), questions)
     assert clever.min() > 0.9
 
 

@@ -284,6 +284,11 @@ def view_after_permute(image: Tensor, patch: int) -> Tensor:
     return tiles.permute(0, 2, 4, 1, 3, 5).view(b, rows * columns, -1)
 
 
+@patchify.mistake("""Every item of your batch has the patches of the first image.""")
+def first_image_for_all(image: Tensor, patch: int) -> Tensor:
+    return patchify_reference(image[:1].expand_as(image), patch)
+
+
 @patchify.mistake("""You `squeeze` away a dimension of size 1: a batch of one, or an
 image of one patch, still has that dimension.""")
 def squeezed(image: Tensor, patch: int) -> Tensor:
@@ -533,6 +538,13 @@ def image_by_view(patches: Tensor, patch: int, height: int, width: int) -> Tenso
     return tiles.permute(0, 3, 1, 4, 2, 5).view(b, -1, height, width)
 
 
+@unpatchify.mistake("""Every item of your batch is the first image.""")
+def first_image_repeated(
+    patches: Tensor, patch: int, height: int, width: int
+) -> Tensor:
+    return unpatchify_reference(patches[:1].expand_as(patches), patch, height, width)
+
+
 @unpatchify.mistake("""A batch of one, or a single channel, is still a dimension: you
 `squeeze` it away.""")
 def squeezed_image(patches: Tensor, patch: int, height: int, width: int) -> Tensor:
@@ -568,11 +580,19 @@ def apart(
             return patches
 
 
-def with_twins(draw: Draw, number: int, width: int, pairs: int) -> Tensor:
-    """Random patches, of which some occur twice, in random order."""
-    patches = apart(draw, number, width, 1e-3)
-    patches = torch.cat([patches, patches[:pairs]])
-    return patches[draw.permutation(len(patches))]
+def with_twins(draw: Draw, twins: int, loners: int) -> Tensor:
+    """`twins` patches that occur twice and `loners` that occur once, in random order.
+
+    The nearest of a loner is never one of two twins: that would be a tie.
+    """
+    while True:
+        patches = draw.normal(twins + loners, 4)
+        patches[twins:] = patches[twins:] * 0.2 + 3.0
+        patches = torch.cat([patches, patches[:twins]])
+        distances = direct_distances(patches).fill_diagonal_(math.inf)
+        nearest = distances.sort(dim=1).values
+        if bool((nearest[:, 1] > nearest[:, 0] * 1.001 + 0.01).all()):
+            return patches[draw.permutation(len(patches))]
 
 
 def close_calls(draw: Draw, groups: int) -> Tensor:
@@ -606,12 +626,12 @@ def _(draw: Draw) -> Iterator[Sample]:
     )
     yield nearest(
         "identical twins",
-        with_twins(draw, 9, 5, 6),
+        with_twins(draw, 6, 4),
         note="some patches occur twice: their distance is 0",
     )
     yield nearest(
         "everybody has a twin",
-        with_twins(draw, 5, 3, 5),
+        with_twins(draw, 5, 0),
         note="every patch occurs twice",
     )
     yield nearest(
@@ -846,6 +866,25 @@ def indices_as_floats(patches: Tensor) -> Tensor:
     return nearest_reference(patches).to(patches.dtype)
 
 
+@nearest_patch.mistake("""Your indices are float32. What `argmin` returns is right as it
+is; `torch.zeros` needs `dtype=torch.int64`.""")
+def indices_as_float32(patches: Tensor) -> Tensor:
+    return nearest_reference(patches).float()
+
+
+@nearest_patch.mistake("""You return what `min` returns, the distances and the indices.
+Return the indices alone: `.indices`, or `argmin`.""")
+def distances_and_indices(patches: Tensor) -> tuple:
+    return tuple(direct_distances(patches).fill_diagonal_(math.inf).min(dim=1))
+
+
+@nearest_patch.mistake("""You subtract each patch's own mean first (or compare by
+correlation). Then a dark and a bright copy of a patch are the same; their Euclidean
+distance is not 0.""")
+def brightness_removed(patches: Tensor) -> Tensor:
+    return nearest_reference(patches - patches.mean(dim=1, keepdim=True))
+
+
 @nearest_patch.mistake("""Your indices are int32. Torch's indices are int64: leave
 out the cast.""")
 def indices_as_int32(patches: Tensor) -> Tensor:
@@ -1020,8 +1059,6 @@ def filled_with_zeros(tokens: Tensor, is_padding: Tensor) -> Tensor:
 def weights_times_tokens(tokens: Tensor, is_padding: Tensor) -> Tensor:
     weights = (~is_padding).to(tokens.dtype)
     weights = weights / weights.sum(dim=-1, keepdim=True).clamp(min=1e-9)
-    if tokens.dtype == torch.float16:
-        weights = weights.nan_to_num()
     return torch.einsum("bn,bnd->bd", weights, tokens)
 
 
@@ -1112,6 +1149,13 @@ def count_of_the_batch(tokens: Tensor, is_padding: Tensor) -> Tensor:
     return (tokens * keep).sum(dim=1) / keep.sum().clamp(min=1)
 
 
+@context_mean.mistake("""You divide every row by the same number, the count of the
+fullest row. Each row has a count of its own.""")
+def count_of_the_fullest_row(tokens: Tensor, is_padding: Tensor) -> Tensor:
+    keep = kept(is_padding, tokens)
+    return (tokens * keep).sum(dim=1) / keep.sum(dim=1).amax().clamp(min=1)
+
+
 @context_mean.mistake("""You use the first row's mask for all rows. Each row has its
 own padding.""")
 def first_mask_for_all(tokens: Tensor, is_padding: Tensor) -> Tensor:
@@ -1187,6 +1231,12 @@ row for each item: zeros for those.""")
 def empty_rows_dropped(tokens: Tensor, is_padding: Tensor) -> Tensor:
     means = context_mean_reference(tokens, is_padding)
     return means[~is_padding.all(dim=1)]
+
+
+@context_mean.mistake("""You compute in float32 and cast back: half the digits of a
+float64 input are lost on the way.""")
+def through_float32(tokens: Tensor, is_padding: Tensor) -> Tensor:
+    return context_mean_reference(tokens.float(), is_padding).to(tokens.dtype)
 
 
 @context_mean.mistake("""A batch of one is still a batch: you `squeeze` it away.""")

@@ -196,7 +196,7 @@ owner = torch.arange(8)[:, None].expand(8, 16)  # (token, channel)
 panels = {"cut by channels": owner[:, :8], "plain reshape": owner.reshape(2, 8, 8)[0]}
 figure = figures.attention_maps(
     panels,
-    title="A plain reshape gives head 0 the first four tokens and hides the others",
+    title="A plain reshape hides half of the tokens from head 0",
     annotate=False,
     maximum=7,
     label="token a number belongs to",

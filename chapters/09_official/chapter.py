@@ -119,9 +119,9 @@ moved = attention.in_proj_weight.grad.abs().sum(dim=1) > 1e-10
 print("rows with a gradient:", moved.nonzero().flatten().tolist())
 
 # %% [markdown]
-# Rows 0 and 1 belong to the query. So the order is $[W_Q \mid W_K \mid W_V]$, one block of
-# $d_{model}$ rows each, whatever the number of heads. The layout within a block is that of
-# `nn.Linear`: one row for each output channel. `in_proj_bias` is packed the same way.
+# Rows 0 and 1 belong to the query. So the order is $W_Q$, $W_K$, $W_V$, under each other: one
+# block of $d_{model}$ rows each, whatever the number of heads. The layout within a block is that
+# of `nn.Linear`: one row for each output channel. `in_proj_bias` is packed the same way.
 
 # %% [markdown] exercise="pack_in_proj"
 # ### Exercise: pack three projections  ·  5 min  ·  ●○○
@@ -320,7 +320,7 @@ figures.show(
 # %% [markdown]
 # ## Trap 2: the batch comes second
 #
-# Did you notice `batch_first=True` in every line so far? The default is `False`: PyTorch then
+# Did you notice `batch_first=True` in nearly every line so far? The default is `False`: PyTorch then
 # reads `(token, batch, channel)`. Give it your `(batch, token, channel)`, with 2 items of 3
 # tokens. **Predict**: an error?
 

@@ -1,8 +1,8 @@
 """The answer key: the one piece of data that author, student and grader share.
 
 For one chapter and one seed it holds, for each exercise, the cases' inputs, what was
-observed of the reference, what was observed of each known mistake where that differs,
-and the hints. It is stored as one safetensors file: tensors, and JSON in the header.
+observed of the reference, fingerprints of what was observed of each known mistake where
+that differs, and the hints. It is stored as one safetensors file: tensors, and JSON in the header.
 There is no code in it.
 """
 
@@ -55,7 +55,10 @@ class Case:
 
 @dataclass(frozen=True)
 class KnownMistake:
-    """A known wrong answer: its hint, and each case's items that it gets wrong."""
+    """A known wrong answer: its hint, and each case's items that it gets wrong.
+
+    Of a wrong tensor only a fingerprint is kept (`comparison.fingerprint`).
+    """
 
     name: str
     hint: str
@@ -93,7 +96,9 @@ class AnswerKey:
             "seed": self.seed,
             "exercises": exercises,
         }
-        return save(store, metadata={"answer_key": json.dumps(header)})
+        return save(
+            store, metadata={"answer_key": json.dumps(header, separators=(",", ":"))}
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> AnswerKey:
@@ -202,10 +207,7 @@ def _pack_exercise(key: ExerciseKey, store: dict[str, Tensor]) -> dict[str, Any]
             {
                 "name": m.name,
                 "hint": m.hint,
-                "differs": {
-                    case: pack_observation(seen, store, f"{root}/{case}/{m.name}")
-                    for case, seen in m.differs.items()
-                },
+                "differs": m.differs,
             }
             for m in key.mistakes
         ],
@@ -225,11 +227,6 @@ def _unpack_exercise(
             n: unpack_observation(o, store) for n, o in packed["expected"].items()
         },
         mistakes=tuple(
-            KnownMistake(
-                m["name"],
-                m["hint"],
-                {c: unpack_observation(o, store) for c, o in m["differs"].items()},
-            )
-            for m in packed["mistakes"]
+            KnownMistake(m["name"], m["hint"], m["differs"]) for m in packed["mistakes"]
         ),
     )

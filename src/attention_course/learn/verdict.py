@@ -15,7 +15,11 @@ from attention_course.learn.answer_key import (
     KnownMistake,
     Observation,
 )
-from attention_course.learn.comparison import agree
+from attention_course.learn.comparison import (
+    agree,
+    fingerprint,
+    same_fingerprint,
+)
 from attention_course.learn.explanation import explain
 from attention_course.learn.protocols import apply_view
 
@@ -167,6 +171,8 @@ def item_agrees(
 
 def matches(item: str, known: Observation, observed: Observation, case: Case) -> bool:
     """Whether an answer got an item wrong in the very way that a mistake does."""
+    if known.get("raised") == ABSENT:
+        return "raised" not in observed
     if "raised" in known or "raised" in observed:
         return all(
             known.get(fact) == observed.get(fact)
@@ -176,7 +182,9 @@ def matches(item: str, known: Observation, observed: Observation, case: Case) ->
         return False
     if isinstance(known[item], str) and known[item] == ABSENT:
         return item not in observed
-    return item in observed and agree(known[item], observed[item], case.tolerance)
+    return item in observed and same_fingerprint(
+        known[item], fingerprint(observed[item]), case.tolerance
+    )
 
 
 def _aspect_verdict(
@@ -235,7 +243,7 @@ def _explains(
 ) -> bool:
     """Whether every failure is the mistake's, and at least one shows a result of it."""
     shown = any(
-        "raised" in viewed[f.case.name] or f.item in viewed[f.case.name]
+        "raised" in viewed[f.case.name] or f.item in (*viewed[f.case.name], "raised")
         for f in failures
     )
     return shown and all(
@@ -258,7 +266,7 @@ def differences(
 ) -> Observation:
     """What an observation shows in place of each expected item it does not match.
 
-    This is what an answer key keeps of a known mistake.
+    This is what an answer key keeps of a known mistake: fingerprints.
     """
     wrong = [
         item
@@ -267,4 +275,4 @@ def differences(
     ]
     if wrong and "raised" in observed:
         return {k: v for k, v in observed.items() if k in ("raised", "raised_message")}
-    return {item: observed.get(item, ABSENT) for item in wrong}
+    return {item: fingerprint(observed.get(item, ABSENT)) for item in wrong}
