@@ -2,7 +2,8 @@
 
 For one chapter and one seed it holds, for each exercise, the cases' inputs, what was
 observed of the reference, fingerprints of what was observed of each known mistake where
-that differs, and the hints. It is stored as one safetensors file: tensors, and JSON in the header.
+that differs, and the hints. It is stored as one safetensors file: tensors, and JSON in
+the header.
 There is no code in it.
 """
 

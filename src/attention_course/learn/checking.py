@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,36 @@ def _show(display: VerdictDisplay) -> None:
         show(display)
     else:
         print(display)
+
+
+def explain_undefined(shell: Any) -> None:
+    """In IPython: tell who checks an answer that is not defined yet what to do.
+
+    The cell still fails, with one sentence in place of a traceback.
+    """
+
+    def handle(
+        shell: Any, kind: type, error: NameError, trace: Any, tb_offset: Any = None
+    ) -> None:
+        source = shell.user_ns.get("In", [""])[-1].strip()
+        if error.name and source == f"check({error.name})":
+            text = (
+                f"`{error.name}` is not defined yet: run the cell above that defines "
+                "it, without an error, then this one again."
+            )
+            shell._showtraceback(kind, error, [text])
+        else:
+            shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+
+    shell.set_custom_exc((NameError,), handle)
+
+
+def _install() -> None:
+    if "IPython" in sys.modules:
+        from IPython import get_ipython
+
+        if (shell := get_ipython()) is not None:
+            explain_undefined(shell)
+
+
+_install()

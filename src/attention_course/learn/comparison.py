@@ -72,9 +72,9 @@ def differing(
 def fingerprint(value: Any) -> Any:
     """A value small enough to keep for every known mistake; tensors shrink to this.
 
-    A tensor gives its tolerance, its largest magnitude and two weighted sums, each to 12
-    digits, then its shape. The sums' weights are the fractional parts of multiples of
-    two irrational numbers: whatever differs anywhere moves them. NaN and infinities
+    A tensor gives its tolerance, its largest magnitude and two weighted sums, each to
+    12 digits, then its shape. The weights are fractional parts of multiples of two
+    irrational numbers: whatever differs anywhere moves the sums. NaN and infinities
     count as numbers of their own.
     """
     if not isinstance(value, Tensor):
