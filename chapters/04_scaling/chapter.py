@@ -35,12 +35,13 @@ np.set_printoptions(precision=4, suppress=True, linewidth=90)
 # ## From scores to weights, by hand
 #
 # You left chapter 03 with eight tokens and their queries, keys and values, two numbers
-# each. The score of a pair is the dot product of a query and a key.
+# each. Here they are as the lecture notes print them, to four digits. The score of a pair
+# is the dot product of a query and a key.
 
 # %%
-Q = (seed.X @ seed.W_Q).to(device)  # (query, d_k) = (8, 2)
-K = (seed.X @ seed.W_K).to(device)  # (key, d_k) = (8, 2)
-V = (seed.X @ seed.W_V).to(device)  # (key, d_v) = (8, 2)
+Q = seed.PRINTED_Q.to(device)  # (query, d_k) = (8, 2)
+K = seed.PRINTED_K.to(device)  # (key, d_k) = (8, 2)
+V = seed.PRINTED_V.to(device)  # (key, d_v) = (8, 2)
 
 attn_scores = Q @ K.T  # (query, key) = (8, 8)
 print(attn_scores.cpu().numpy())

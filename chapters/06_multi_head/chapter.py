@@ -405,7 +405,7 @@ for num_heads in (1, 2, 8, 64):
 # (d_model, d_model) in `nn.Linear`'s layout, without biases; Nq and Nk may differ.
 #
 # `attn_mask` (True = may attend) is (Nq, Nk), (B, 1, Nq, Nk) or (B, H, Nq, Nk). A query that
-# may attend to nothing has zero weights and no NaN, in the gradient neither.
+# may attend to nothing has zero weights and no NaN, not even in the gradient.
 #
 # Return `(attn_output, attn_weights)`: (B, Nq, d_model) and (B, H, Nq, Nk).
 #
@@ -413,8 +413,8 @@ for num_heads in (1, 2, 8, 64):
 #
 # Copy the lines of your split and merge, or write them as helpers in this cell.
 # `F.linear(x, w)` is `x @ w.T`. For the empty row: `masked_fill` with -inf, softmax, then
-# `masked_fill` the same cells of the weights with 0. Both stop a NaN on its way back;
-# *adding* -inf does not.
+# `masked_fill` the same cells of the weights with 0. The first `masked_fill` also stops a NaN
+# on its way back; *adding* -inf does not.
 # </details>
 
 

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attention_course.learn import check, device, figures
+from attention_course.learn.experiments_08 import Reversal, learn_to_reverse
 
 # %% [markdown]
 # ## Attention, and nothing else
@@ -159,7 +160,7 @@ similarity = {
     "with residual": neighbours(states_of(start, keep=1.0)),
 }
 for name, values in similarity.items():
-    print(f"{name}:", [f"{abs(values[depth]):.2f}" for depth in (1, 2, 3, 11, 12)])
+    print(f"{name}:", [round(values[depth], 2) + 0.0 for depth in (1, 2, 3, 11, 12)])
 
 # %%
 figure = figures.curves(
@@ -213,7 +214,7 @@ for depth in range(13):
     x = x + x @ weight  # what is added has the size of x
 
 # %% [markdown]
-# $\sqrt{2}^{\,12} = 64$. In a deep stack the last sublayers would receive numbers in the hundreds,
+# About $\sqrt{2}^{\,12} = 64$. In a deep stack the last sublayers would receive numbers in the hundreds,
 # and a softmax of scores made from those is one-hot (chapter 04). So each token is brought back
 # to a standard size.
 
@@ -541,18 +542,11 @@ print("values in eval:", F.dropout(ones, p=0.3, training=False).unique().tolist(
 
 # %%
 torch.manual_seed(4)
-layer = (
-    nn.TransformerEncoderLayer(
-        16, 4, 64, dropout=0.0, batch_first=True, norm_first=True
-    )
-    .double()
-    .to(device)
-)
+layer = nn.TransformerEncoderLayer(16, 4, 64, 0.0, batch_first=True, norm_first=True)
+layer = layer.double().to(device)
 src = start[:2, :5, :16]  # (batch, token, d_model)
-normed = layer.norm1(src)
-attn_output, attn_weights = layer.self_attn(
-    normed, normed, normed, average_attn_weights=False
-)
+x = layer.norm1(src)
+attn_output, attn_weights = layer.self_attn(x, x, x, average_attn_weights=False)
 middle = src + attn_output
 hidden = F.relu(layer.linear1(layer.norm2(middle)))  # (batch, token, dim_feedforward)
 output = layer(src)
@@ -797,17 +791,13 @@ check(Encoder)
 
 # %%
 torch.manual_seed(5)
-stack = [
-    nn.TransformerEncoderLayer(16, 4, 64, dropout=0.0, batch_first=True)
-    .double()
-    .to(device)
-    for _ in range(3)
-]
+stack = [nn.TransformerEncoderLayer(16, 4, 64, 0.0, batch_first=True) for _ in range(3)]
+stack = [layer.double().to(device) for layer in stack]
 is_padding = torch.tensor([[False] * 4 + [True] * 2], device=device)  # (batch, token)
 
 
-def run(x: Tensor, masked: int) -> Tensor:
-    """(token, channel) through the stack; the first `masked` layers get the mask."""
+def through_stack(x: Tensor, masked: int) -> Tensor:
+    """(token, channel) to the same; the first `masked` layers get the mask."""
     x = x[None]
     for number, layer in enumerate(stack):
         x = layer(x, src_key_padding_mask=is_padding if number < masked else None)
@@ -817,7 +807,7 @@ def run(x: Tensor, masked: int) -> Tensor:
 # %%
 maps = {
     f"mask in {masked} of 3 layers": reaction(
-        lambda x, m=masked: run(x, m), six[:, :16]
+        lambda x, m=masked: through_stack(x, m), six[:, :16]
     )
     for masked in (3, 1)
 }
@@ -869,36 +859,16 @@ class Reverser(nn.Module):
 
 
 # %%
-def train(
-    norm_first: bool, warmup: int = 1, steps: int = 120
-) -> tuple[list, list, float]:
-    """Losses, similarity of the last tokens at each step, and the final accuracy."""
+def train(norm_first: bool, **options) -> Reversal:
+    """A fresh model, the same random weights for both orders, 120 steps of Adam."""
     torch.manual_seed(0)
-    model, losses, alike = Reverser(norm_first).to(device), [], []
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = 0.01 * min(1.0, (step + 1) / warmup)
-        symbols = torch.randint(6, (32, 10)).to(device)
-        logits, x = model(symbols)
-        loss = F.cross_entropy(logits.flatten(0, 1), symbols.flip(1).flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-        alike += neighbours([x.detach()])
-    symbols = torch.randint(6, (500, 10)).to(device)
-    return (
-        losses,
-        alike,
-        (model(symbols)[0].argmax(-1) == symbols.flip(1)).float().mean().item(),
-    )
+    return learn_to_reverse(Reverser(norm_first).to(device), **options)
 
 
-# %%
-results = {"pre-norm": train(True), "post-norm": train(False)}
+results = {"pre-norm": train(True, lr=0.01), "post-norm": train(False, lr=0.01)}
 print("chance: 17 %")
-print("pre-norm above 95 %:", results["pre-norm"][2] > 0.95)
-print("post-norm below 40 %:", results["post-norm"][2] < 0.40)
+print("pre-norm above 95 %:", results["pre-norm"].accuracy > 0.95)
+print("post-norm below 40 %:", results["post-norm"].accuracy < 0.40)
 
 # %% [markdown]
 # The same layers, a norm in another place: one model reverses perfectly, the other hardly
@@ -907,7 +877,7 @@ print("post-norm below 40 %:", results["post-norm"][2] < 0.40)
 
 # %%
 figure = figures.curves(
-    {name: alike for name, (_, alike, _) in results.items()},
+    {name: run.similarity for name, run in results.items()},
     xlabel="training step",
     ylabel="mean cosine of neighbours",
     title="Post-norm: within five steps all ten tokens are one, and it never recovers",
@@ -918,8 +888,8 @@ figures.show(
     alt="Two curves over 120 training steps. Both rise in the first steps. Post-norm reaches one "
     "and stays there. Pre-norm stays below one and falls to zero.",
 )
-print("post-norm after 5 steps above 0.98:", results["post-norm"][1][5] > 0.98)
-print("pre-norm at the end below 0.5:", results["pre-norm"][1][-1] < 0.5)
+print("post-norm after 5 steps above 0.98:", results["post-norm"].similarity[5] > 0.98)
+print("pre-norm at the end below 0.5:", results["pre-norm"].similarity[-1] < 0.5)
 
 # %% [markdown]
 # The collapse from the beginning of this chapter, in spite of the residuals. The first large
@@ -934,11 +904,13 @@ print("pre-norm at the end below 0.5:", results["pre-norm"][1][-1] < 0.5)
 # post-norm model, 60 steps of warm-up, then the same rate as before.
 
 # %%
-results["post-norm, warm-up"] = train(False, warmup=60)
-print("post-norm with warm-up above 80 %:", results["post-norm, warm-up"][2] > 0.80)
+results["post-norm, warm-up"] = train(False, lr=0.01, warmup=60)
+print(
+    "post-norm with warm-up above 80 %:", results["post-norm, warm-up"].accuracy > 0.80
+)
 
 figure = figures.curves(
-    {name: losses for name, (losses, _, _) in results.items()},
+    {name: run.losses for name, run in results.items()},
     xlabel="training step",
     ylabel="loss (nats)",
     title="Pre-norm just learns; post-norm learns once it is warmed up",
@@ -954,7 +926,7 @@ figures.show(
 # %% [markdown]
 # Xiong et al. (2020) trace the need for warm-up to the place of the norm. GPT-2 and ViT have it
 # inside the branch, and so have most models since. Post-norm isn't wrong: with smaller steps it
-# trains here too. **Try** a rate of 0.002 in `train`, and 150 steps.
+# trains here too. **Try** `train(False, lr=0.002)`.
 
 # %% [markdown]
 # ## The answer
