@@ -307,9 +307,17 @@ class TrainsItself(Twice):
         return y
 
 
+class Remembers(Twice):
+    def forward(self, x: Tensor) -> Tensor:
+        if not hasattr(self, "cache"):
+            self.cache = 2 * self.proj(x)
+        return self.cache
+
+
 @pytest.mark.parametrize(
     ("cls", "told"),
     [
+        (Remembers, "expected"),
         (Misnamed, "missing `proj.bias`, `proj.weight`; not expected `linear.bias`"),
         (WithDropout, "expected"),
         (CutsWeights, "No gradient reaches `proj.weight`"),

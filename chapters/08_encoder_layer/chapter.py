@@ -20,6 +20,8 @@
 # **Time**: about 120 minutes. **You need** chapters 05 (masks) and 06 (many heads).
 
 # %%
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -421,22 +423,18 @@ check(feed_forward)
 # %%
 def reaction(part, x: Tensor) -> Tensor:
     """(out token, in token): size of the derivative, the largest set to 1."""
-    jacobian = torch.autograd.functional.jacobian(
-        part, x
-    )  # (out, channel, in, channel)
-    size = jacobian.square().sum(dim=(1, 3)).sqrt()
+    jacobian = torch.autograd.functional.jacobian(part, x)
+    size = jacobian.square().sum(dim=(1, 3)).sqrt()  # over both channel axes
     return size / size.max()
 
 
 six = start[0, :6]  # (token, channel)
 torch.manual_seed(2)
-mlp = (
-    nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 64)).double().to(device)
-)
+mlp = nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 64))
 parts = {
     "attention": lambda x: attentions[0](x, x, x, need_weights=False)[0],
     "norm": lambda x: F.layer_norm(x, (64,)),
-    "feed-forward": mlp,
+    "feed-forward": mlp.double().to(device),
 }
 
 # %%
@@ -695,13 +693,12 @@ check(EncoderLayer)
 # numbers, and look at the three real words. torch's layer shows it with the mask and without.
 
 # %%
-real = torch.tensor(
-    [[False] * 5, [False] * 3 + [True] * 2], device=device
-)  # True: padding
+rows = [[False] * 5, [False] * 3 + [True] * 2]
+is_padding = torch.tensor(rows, device=device)  # (batch, token)
 other = src.clone()
 other[1, 3:] = 7.0  # something else in the padding
 
-for name, padding in {"mask passed on": real, "mask lost": None}.items():
+for name, padding in {"mask passed on": is_padding, "mask lost": None}.items():
     first = layer(src, src_key_padding_mask=padding)
     second = layer(other, src_key_padding_mask=padding)
     change = (first - second)[1, :3].abs().max().item()
@@ -718,8 +715,6 @@ for name, padding in {"mask passed on": real, "mask lost": None}.items():
 # In Python "again and again" has a trap. **Predict** the number of parameters in the two lists:
 
 # %%
-import copy
-
 linear = nn.Linear(10, 10)  # 110 parameters
 repeated = nn.ModuleList([linear] * 6)
 copied = nn.ModuleList([copy.deepcopy(linear) for _ in range(6)])
@@ -793,14 +788,14 @@ check(Encoder)
 torch.manual_seed(5)
 stack = [nn.TransformerEncoderLayer(16, 4, 64, 0.0, batch_first=True) for _ in range(3)]
 stack = [layer.double().to(device) for layer in stack]
-is_padding = torch.tensor([[False] * 4 + [True] * 2], device=device)  # (batch, token)
+last_two = torch.tensor([[False] * 4 + [True] * 2], device=device)  # (batch, token)
 
 
 def through_stack(x: Tensor, masked: int) -> Tensor:
     """(token, channel) to the same; the first `masked` layers get the mask."""
     x = x[None]
     for number, layer in enumerate(stack):
-        x = layer(x, src_key_padding_mask=is_padding if number < masked else None)
+        x = layer(x, src_key_padding_mask=last_two if number < masked else None)
     return x[0]
 
 

@@ -123,7 +123,7 @@ def _wrong_kind(
 ) -> str:
     name = item.partition(":")[2]
     got, wanted = observed.get(item), expected[item]
-    if got == "NoneType":
+    if got == "NoneType" and name in ("output", "module"):
         return f"Your code returned None{_where(case)}. Did you forget `return`?"
     what = "The result" if name in ("output", "module") else f"`{name}`"
     return f"{what} should be {_article(wanted)}, but is {_article(got)}{_where(case)}."

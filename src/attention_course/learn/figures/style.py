@@ -1,5 +1,6 @@
 """Colours, fonts and empty figures in the style of the course."""
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -278,19 +279,20 @@ def title_height(wrapped: str) -> float:
 
 def text_width(text: str, **font: Any) -> float:
     """Return the width in inches of a text on one or several lines."""
+    size, weight = font.get("fontsize", 10), font.get("fontweight", "normal")
+    lines = [line for line in text.split("\n") if line.strip()]
+    return max((_line_width(line, size, weight) for line in lines), default=0.0)
+
+
+@functools.lru_cache(maxsize=4096)
+def _line_width(line: str, size: float, weight: str) -> float:
+    """Return the width in inches of one line; measuring it is slow."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
     with style():
-        properties = FontProperties(
-            size=font.get("fontsize", 10), weight=font.get("fontweight", "normal")
-        )
-        widths = [
-            TextPath((0, 0), line, prop=properties).get_extents().x1
-            for line in text.split("\n")
-            if line.strip()
-        ]
-    return float(max(widths, default=0.0)) / 72
+        properties = FontProperties(size=size, weight=weight)
+        return float(TextPath((0, 0), line, prop=properties).get_extents().x1) / 72
 
 
 def wrap(text: str, width: float, **font: Any) -> str:

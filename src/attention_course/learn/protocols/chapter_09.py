@@ -220,8 +220,8 @@ def _combined(first: Any, second: Any, both: Any) -> str:
     """Whether the report on two independent changes is the larger, or adds them up."""
     if all(isinstance(v, float) and v > CLEAR for v in (first, second, both)):
         adds = (first + second, math.hypot(first, second))
-        if any(_close(both, value) for value in adds):
-            return "added up"
+        if not _close(both, max(first, second)):
+            return "added up" if any(_close(both, a) for a in adds) else "the larger"
     return "the larger"
 
 

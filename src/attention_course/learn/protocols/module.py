@@ -52,10 +52,14 @@ def build(
     if given:
         module.to(next(iter(given.values())).dtype)
     module.to(device)
+    _load(module, given)
+    return module.train(live.get("training", False))
+
+
+def _load(module: nn.Module, given: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             parameter.copy_(given[name])
-    return module.train(live.get("training", False))
 
 
 def _observe(cls: Any, case: Case, device: torch.device, seen: Observation) -> None:
@@ -64,11 +68,24 @@ def _observe(cls: Any, case: Case, device: torch.device, seen: Observation) -> N
     module = build(cls, live, device, seen)
     if module is None or "args" not in live:
         return
+    _other_numbers_first(module, case.build(device))
     _values(module, live, device, seen)
     handed.record_unchanged(seen)
     if case.gradients and live.get("upstream") is not None:
         again = case.build(device)
         guarded(seen, lambda: _gradients(module, again, seen), phase="gradient_")
+
+
+def _other_numbers_first(module: nn.Module, live: dict[str, Any]) -> None:
+    """Call the module on other numbers of the same shapes: it must not remember them."""
+
+    def negated(name: str, tensor: Tensor) -> Tensor:
+        return -tensor if tensor.is_floating_point() else tensor
+
+    args = [map_tensors(value, negated, "") for value in live["args"]]
+    kwargs = {k: map_tensors(v, negated, k) for k, v in live.get("kwargs", {}).items()}
+    module(*args, **kwargs)
+    _load(module, live["parameters"])
 
 
 def _values(
