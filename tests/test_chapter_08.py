@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from attention_course.author.chapter import read_chapter
 from attention_course.author.exercise import Exercise, load_exercises
 from attention_course.author.keys import make_exercise_key
-from attention_course.learn.experiments_08 import learn_to_reverse
+from attention_course.learn.answer_key import ExerciseKey
+from attention_course.learn.experiments_08 import Reversal, learn_to_reverse
 from attention_course.learn.observation import observe
 from attention_course.learn.probes_08 import VisibleMean
 from attention_course.learn.protocols import chapter_08
@@ -25,15 +28,27 @@ def exercises() -> dict[str, Exercise]:
     return load_exercises(FOLDER / "exercises.py")
 
 
+@pytest.fixture(scope="module")
+def dropout(exercises: dict[str, Exercise]) -> ExerciseKey:
+    """The key of the cases that look at dropout, without the known mistakes."""
+    plain = dataclasses.replace(exercises["EncoderLayer"], mistakes={})
+    key = make_exercise_key(plain, 4, seed=0)
+    cases = tuple(c for c in key.cases if c.protocol == "dropout_places")
+    assert len(cases) == 4
+    return dataclasses.replace(key, cases=cases)
+
+
 @pytest.mark.parametrize("stream", range(5))
 def test_no_random_stream_fails_a_right_layer(
-    exercises: dict[str, Exercise], monkeypatch: pytest.MonkeyPatch, stream: int
+    exercises: dict[str, Exercise],
+    dropout: ExerciseKey,
+    monkeypatch: pytest.MonkeyPatch,
+    stream: int,
 ) -> None:
-    exercise = exercises["EncoderLayer"]
-    key = make_exercise_key(exercise, 4, seed=0)
     monkeypatch.setattr(chapter_08, "STREAM", 1000 + stream)
+    exercise = exercises["EncoderLayer"]
     for answer in (exercise.reference_answer, *exercise.alternatives.values()):
-        verdict = judge(key, observe(answer, key.cases))
+        verdict = judge(dropout, observe(answer, dropout.cases))
         assert verdict.complete, verdict.message
 
 
@@ -98,3 +113,23 @@ def test_training_is_reproducible() -> None:
 
     assert run() == run()
     assert len(run().losses) == len(run().similarity) == 3
+
+
+@pytest.mark.parametrize("seed", [11, 12])
+def test_post_norm_needs_its_warm_up(seed: int) -> None:
+    namespace: dict = {"nn": nn, "torch": torch, "Tensor": torch.Tensor}
+    cells = read_chapter(FOLDER).cells
+    exec(next(c.source for c in cells if "class Reverser" in c.source), namespace)
+
+    def run(norm_first: bool, warmup: int = 1) -> Reversal:
+        torch.manual_seed(seed)
+        return learn_to_reverse(
+            namespace["Reverser"](norm_first), warmup=warmup, seed=seed
+        )
+
+    pre, post, warmed = run(True), run(False), run(False, warmup=60)
+    assert pre.accuracy > 0.95
+    assert post.accuracy < 0.4
+    assert warmed.accuracy > 0.8
+    assert post.similarity[5] > 0.98
+    assert pre.similarity[-1] < 0.5

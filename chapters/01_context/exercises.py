@@ -484,6 +484,16 @@ def tiles_transposed(patches: Tensor, patch: int, height: int, width: int) -> Te
     return tiles.permute(0, 3, 1, 5, 2, 4).reshape(b, -1, height, width)
 
 
+@unpatchify.mistake("""Your `permute` keeps rows and columns together and joins them
+with the wrong partners. Each side of the image is one pair: rows with the y inside a
+patch, columns with the x inside.""")
+def sides_not_paired(patches: Tensor, patch: int, height: int, width: int) -> Tensor:
+    b = len(patches)
+    rows, columns = height // patch, width // patch
+    tiles = patches.reshape(b, rows, columns, -1, patch, patch)
+    return tiles.permute(0, 3, 1, 2, 4, 5).reshape(b, -1, height, width)
+
+
 @unpatchify.mistake("""You join (patch, rows) where (rows, patch) belongs: the pixels
 of one patch are strewn all over the image. In `permute`, `patch` follows its
 `rows`.""")
@@ -729,6 +739,20 @@ def itself(patches: Tensor) -> Tensor:
     return torch.arange(len(patches), device=patches.device)
 
 
+@nearest_patch.mistake("""You left the diagonal in: each patch finds itself, at
+distance 0, or the first of two twins. Rule out the diagonal before you take the
+minimum.""")
+def diagonal_left_in(patches: Tensor) -> Tensor:
+    return direct_distances(patches).argmin(dim=1)
+
+
+@nearest_patch.mistake("""You take the second of the two smallest distances. A patch
+with an identical twin has two distances of 0, and which of them `topk` puts second
+is chance: it may be the patch itself. Rule out the diagonal instead.""")
+def second_by_topk(patches: Tensor) -> Tensor:
+    return direct_distances(patches).topk(2, largest=False).indices[:, 1]
+
+
 @nearest_patch.mistake("""You take the patch that is farthest away: `argmin`, not
 `argmax`.""")
 def farthest(patches: Tensor) -> Tensor:
@@ -866,14 +890,14 @@ def indices_as_floats(patches: Tensor) -> Tensor:
     return nearest_reference(patches).to(patches.dtype)
 
 
-@nearest_patch.mistake("""Your indices are float32. What `argmin` returns is right as it
-is; `torch.zeros` needs `dtype=torch.int64`.""")
+@nearest_patch.mistake("""Your indices are float32. What `argmin` returns is right as
+it is; `torch.zeros` needs `dtype=torch.int64`.""")
 def indices_as_float32(patches: Tensor) -> Tensor:
     return nearest_reference(patches).float()
 
 
-@nearest_patch.mistake("""You return what `min` returns, the distances and the indices.
-Return the indices alone: `.indices`, or `argmin`.""")
+@nearest_patch.mistake("""You return what `min` returns, the distances and the
+indices. Return the indices alone: `.indices`, or `argmin`.""")
 def distances_and_indices(patches: Tensor) -> tuple:
     return tuple(direct_distances(patches).fill_diagonal_(math.inf).min(dim=1))
 

@@ -74,6 +74,43 @@ STUDENTS = (
         ("06_multi_head",),
         {"multi_head_attention": ("sqrt(q.shape[-1])", "sqrt(query.shape[-1])")},
     ),
+    Student(
+        "grace",
+        ("08_encoder_layer",),
+        {
+            "Encoder": (
+                "[copy.deepcopy(layer) for _ in range(num_layers)]",
+                "[layer] * num_layers",
+            )
+        },
+    ),
+    Student(
+        "hiro",
+        ("08_encoder_layer",),
+        {
+            "layer_norm": ("correction=0", "correction=1"),
+            "EncoderLayer": (
+                "self.norm1(src + self._attend",
+                "self.norm1(self._attend",
+            ),
+        },
+    ),
+    Student(
+        "ines",
+        ("01_context",),
+        {
+            "patchify": ("permute(0, 2, 4, 1, 3, 5)", "permute(0, 2, 4, 3, 5, 1)"),
+            "nearest_patch": (".fill_diagonal_(torch.inf)", ""),
+        },
+    ),
+    Student(
+        "jonas",
+        ("09_official",),
+        {
+            "pack_in_proj": ("(w_q, w_k, w_v)", "(w_k, w_q, w_v)"),
+            "official_attention": ("= ~key_padding_mask", "= key_padding_mask"),
+        },
+    ),
 )
 """Mistakes that students make, across the chapters."""
 

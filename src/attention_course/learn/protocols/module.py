@@ -77,7 +77,7 @@ def _observe(cls: Any, case: Case, device: torch.device, seen: Observation) -> N
 
 
 def _other_numbers_first(module: nn.Module, live: dict[str, Any]) -> None:
-    """Call the module on other numbers of the same shapes: it must not remember them."""
+    """Call the module on other numbers of the same shapes: it must forget them."""
 
     def negated(name: str, tensor: Tensor) -> Tensor:
         return -tensor if tensor.is_floating_point() else tensor
