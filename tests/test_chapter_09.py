@@ -17,6 +17,7 @@ from attention_course.author.exercise import load_exercises
 from attention_course.author.keys import make_exercise_key
 from attention_course.learn import probes_09
 from attention_course.learn.observation import observe
+from attention_course.learn.protocols.chapter_09 import combined
 from attention_course.learn.verdict import judge
 
 CLOSE = 1e-10
@@ -260,3 +261,10 @@ def test_a_report_that_takes_nothing_tells_its_error(parity_key: Any) -> None:
     verdict = judge(parity_key, observe(broken, parity_key.cases))
     assert verdict.status == "wrong"
     assert "KeyError" in verdict.message
+
+
+def test_adding_up_is_told_from_the_larger() -> None:
+    """Also where one error is so small that a root of squares is the larger."""
+    assert combined(1.0, 1e-4, 1.0) == combined(1.0, 0.5, 1.0) == "the larger"
+    assert combined(1.0, 1e-4, 1.0001) == combined(3.0, 4.0, 5.0) == "added up"
+    assert combined(1.0, 0.5, 0.7) == "the larger"  # another scalar in each report

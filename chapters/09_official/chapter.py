@@ -67,6 +67,7 @@ for title, module in (("mine", mine), ("official", official)):
 # In which order are the three packed? You could read the source. It is more fun to ask the
 # gradients.
 
+
 # %%
 def in_order(module: nn.Module) -> list[nn.Parameter]:
     """The parameters: matrices first, then vectors, each as they were defined."""
@@ -83,6 +84,7 @@ def fill(module: nn.Module, number: int) -> nn.Module:
             parameter.copy_(numbers - 0.5)
     return module
 
+
 # %% [markdown]
 # `fill` gives a module weights that are neither zero nor special. (Remember how it does it:
 # matrix after matrix, from one stream. That will matter.)
@@ -93,7 +95,7 @@ def fill(module: nn.Module, number: int) -> nn.Module:
 
 # %%
 attention = fill(nn.MultiheadAttention(2, num_heads=1, batch_first=True), 9)
-token = torch.tensor([[[1.0, 2.0]]], dtype=torch.float64, device=device)  # (batch, token, d)
+token = torch.tensor([[[1.0, 2.0]]]).double().to(device)  # (batch, token, channel)
 
 attn_output, _ = attention(token, token, token)
 attn_output.sum().backward()
@@ -110,8 +112,8 @@ print("rows with a gradient:", moved.nonzero().flatten().tolist())
 
 # %%
 attention.zero_grad()
-query = torch.zeros(1, 1, 2, dtype=torch.float64, device=device)
-memory = torch.tensor([[[1.0, 2.0], [3.0, -1.0]]], dtype=torch.float64, device=device)
+query = torch.zeros_like(token)
+memory = torch.tensor([[[1.0, 2.0], [3.0, -1.0]]]).double().to(device)
 
 attn_output, _ = attention(query, memory, memory)
 attn_output.sum().backward()
@@ -136,6 +138,7 @@ print("rows with a gradient:", moved.nonzero().flatten().tolist())
 # Under each other, not side by side. Nothing is transposed.
 # </details>
 
+
 # %% answer="pack_in_proj"
 def pack_in_proj(w_q: Tensor, w_k: Tensor, w_v: Tensor) -> Tensor:
     """The packed weight of nn.MultiheadAttention.
@@ -146,6 +149,7 @@ def pack_in_proj(w_q: Tensor, w_k: Tensor, w_v: Tensor) -> Tensor:
     ### BEGIN SOLUTION
     return torch.cat((w_q, w_k, w_v), dim=0)
     ### END SOLUTION
+
 
 # %% check="pack_in_proj" points=2
 check(pack_in_proj)
@@ -158,6 +162,7 @@ check(pack_in_proj)
 # **Predict**: what if only the order of the three blocks were another one? Would anything
 # complain?
 
+
 # %%
 def agree(left: Tensor, right: Tensor) -> bool:
     """Whether no entry differs by more than 1e-10."""
@@ -168,6 +173,7 @@ def normal(*shape: int, number: int = 0) -> Tensor:
     """Standard normal numbers in float64, the same on every device."""
     stream = torch.Generator().manual_seed(number)
     return torch.randn(*shape, generator=stream, dtype=torch.float64).to(device)
+
 
 # %%
 mine = fill(MultiHeadAttention(6, num_heads=3), 9)
@@ -182,8 +188,8 @@ with torch.no_grad():
     blocks = official.in_proj_weight.unflatten(0, (3, 6))
     blocks.copy_(blocks.flip(0))  # the blocks in another order
 shuffled, _ = official(x, context, context)
-print("blocks in another order: same shape", shuffled.shape == ours.shape,
-      "- same outputs", agree(shuffled, ours))
+print("blocks in another order: same shape:", shuffled.shape == ours.shape)
+print("                         same outputs:", agree(shuffled, ours))
 
 # %% [markdown]
 # No error, no warning, other numbers. That is the character of everything in this chapter:
@@ -201,8 +207,9 @@ mine = MultiHeadAttention(4, num_heads=2)
 official = nn.MultiheadAttention(4, num_heads=2, batch_first=True)
 report = mine.load_state_dict(official.state_dict(), strict=False)
 
-print("left as it was:", *report.missing_keys[:3], "...", len(report.missing_keys), "in all")
-print("never used:    ", *report.unexpected_keys)
+print("left as they were:", *report.missing_keys[:3])
+print("                  ", *report.missing_keys[3:])
+print("never used:       ", *report.unexpected_keys)
 
 # %% [markdown]
 # Only `out_proj` arrived. The call says so in its return value, which nobody reads.
@@ -259,6 +266,7 @@ print("all shapes equal:", all(three[name].shape == four[name].shape for name in
 # `chunk(3)` cuts a packed tensor in three. A missing bias is `None`.
 # </details>
 
+
 # %% answer="copy_attention"
 def copy_attention(mine: nn.Module, official: nn.MultiheadAttention) -> nn.Module:
     """Copy the parameters of PyTorch's attention into the course's, in place.
@@ -268,23 +276,25 @@ def copy_attention(mine: nn.Module, official: nn.MultiheadAttention) -> nn.Modul
     """
     ### BEGIN SOLUTION
     if official.in_proj_weight is None:
-        raise ValueError("official has separate weights: its kdim or vdim is not d_model")
+        raise ValueError("official has separate weights for another kdim or vdim")
     if mine.q_proj.in_features != official.embed_dim:
         raise ValueError(f"d_model: {mine.q_proj.in_features} and {official.embed_dim}")
     if mine.num_heads != official.num_heads:
         raise ValueError(f"num_heads: {mine.num_heads} and {official.num_heads}")
     if (mine.q_proj.bias is None) != (official.in_proj_bias is None):
         raise ValueError("only one of the two modules has biases")
+    projections = (mine.q_proj, mine.k_proj, mine.v_proj)
     with torch.no_grad():
         for kind in ("weight", "bias"):
             packed = getattr(official, f"in_proj_{kind}")
             if packed is None:
                 continue
-            for name, part in zip(("q_proj", "k_proj", "v_proj"), packed.chunk(3), strict=True):
-                getattr(getattr(mine, name), kind).copy_(part)
+            for projection, part in zip(projections, packed.chunk(3), strict=True):
+                getattr(projection, kind).copy_(part)
             getattr(mine.out_proj, kind).copy_(getattr(official.out_proj, kind))
     return mine
     ### END SOLUTION
+
 
 # %% check="copy_attention" points=5
 check(copy_attention)
@@ -350,7 +360,7 @@ print("the first item's output is the same:", agree(changed[0], attn_output[0]))
 # %%
 may_attend = torch.ones(3, 3, dtype=torch.bool, device=device).tril()
 zeros = torch.zeros(1, 3, 2, dtype=torch.float64, device=device)
-one_hot = torch.eye(3, dtype=torch.float64, device=device)[None]  # values: show the weights
+one_hot = torch.eye(3).double().to(device)[None]  # as values, they show the weights
 
 weights = F.scaled_dot_product_attention(zeros, zeros, one_hot, attn_mask=may_attend)
 print("the function:\n", weights[0].cpu().numpy())
@@ -373,7 +383,8 @@ print("the module:\n", weights[0].detach().cpu().numpy())
 # Someone converts the mask to floats, as for a product. **Predict** row 0.
 
 # %%
-weights = F.scaled_dot_product_attention(zeros, zeros, one_hot, attn_mask=may_attend.double())
+floats = may_attend.double()
+weights = F.scaled_dot_product_attention(zeros, zeros, one_hot, attn_mask=floats)
 print(weights[0].cpu().numpy())
 
 # %% [markdown]
@@ -409,6 +420,7 @@ print(caught[0].category.__name__, "-", str(caught[0].message).split(". ")[0])
 # how many depends on `query.dim()`.
 # </details>
 
+
 # %% answer="official_attention"
 def official_attention(
     query: Tensor,
@@ -433,6 +445,7 @@ def official_attention(
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     ### END SOLUTION
 
+
 # %% check="official_attention" points=4
 check(official_attention)
 
@@ -451,7 +464,8 @@ ours = mine(x, x, x, attn_mask=causal, key_padding_mask=padding)
 theirs = official(
     x, x, x, attn_mask=~causal, key_padding_mask=padding, average_attn_weights=False
 )
-print("same outputs:", agree(ours[0], theirs[0]), " same weights:", agree(ours[1], theirs[1]))
+print("same outputs:", agree(ours[0], theirs[0]))
+print("same weights:", agree(ours[1], theirs[1]))
 
 # %% [markdown]
 # ## Trap 5: weights that nobody used
@@ -462,7 +476,7 @@ print("same outputs:", agree(ours[0], theirs[0]), " same weights:", agree(ours[1
 
 # %%
 attention = nn.MultiheadAttention(2, num_heads=2, batch_first=True).double().to(device)
-a_and_b = torch.eye(2, dtype=torch.float64, device=device)[None]  # (batch, token, channel)
+a_and_b = torch.eye(2).double().to(device)[None]  # (batch, token, channel)
 with torch.no_grad():
     attention.in_proj_weight.zero_()
     attention.in_proj_weight[2:4] = a_and_b[0]  # the key's rows
@@ -516,8 +530,9 @@ for need_weights in (True, False):
     output, _ = official(
         x, x, x, attn_mask=itself, is_causal=True, need_weights=need_weights
     )
-    print(f"need_weights={need_weights!s:5}  as the mask says: {agree(output, by_mask)!s:5}  "
-          f"as a causal mask would: {agree(output, by_causal)}")
+    print(f"need_weights={need_weights}")
+    print("  as the mask says:      ", agree(output, by_mask))
+    print("  as a causal mask would:", agree(output, by_causal))
 
 # %% [markdown]
 # Both, in turn. With `need_weights=True` (the default) your mask counts. Without, PyTorch
@@ -532,7 +547,8 @@ for need_weights in (True, False):
 # %%
 layer = nn.TransformerEncoderLayer(4, nhead=2, dim_feedforward=8, batch_first=True)
 attention = nn.MultiheadAttention(4, num_heads=2, batch_first=True)
-print("attention:", attention.dropout, " layer:", layer.dropout.p, " training:", layer.training)
+print("attention:", attention.dropout, " layer:", layer.dropout.p)
+print("training: ", layer.training)
 
 fill(layer, 6)
 x = normal(2, 3, 4)
@@ -568,7 +584,7 @@ layer = fill(layer, 6).cpu()
 encoder = nn.TransformerEncoder(layer, num_layers=1).eval()
 encoder.layers[0].load_state_dict(layer.state_dict())
 x = normal(2, 3, 4).cpu()
-padding = torch.tensor([[False, False, True], [True, True, True]])  # item 1: nothing else
+padding = torch.tensor([[False, False, True], [True, True, True]])
 
 
 def describe(rows: Tensor) -> str:
@@ -576,6 +592,7 @@ def describe(rows: Tensor) -> str:
     if rows.isnan().any():
         return "NaN"
     return "numbers" if rows.any() else "zeros"
+
 
 # %% [markdown]
 # **Predict**: item 0 has one padded token, item 1 nothing but padding. For which of the two do
@@ -588,10 +605,11 @@ with torch.no_grad(), warnings.catch_warnings():
     fast = layer.eval()(x, src_key_padding_mask=padding)
     cut = encoder(x, src_key_padding_mask=padding)
 
-for name, output in (("layer, train", slow), ("layer, eval + no_grad", fast),
-                     ("encoder, eval + no_grad", cut)):
-    print(f"{name:24s} real tokens agree: {agree(output[0, :2], slow[0, :2])}   "
-          f"padded token: {describe(output[0, 2]):8s} empty item: {describe(output[1])}")
+paths = {"layer, train": slow, "layer, eval, no_grad": fast, "encoder, same": cut}
+for name, output in paths.items():
+    same = agree(output[0, :2], slow[0, :2])
+    token, item = describe(output[0, 2]), describe(output[1])
+    print(f"{name:20s} real tokens agree: {same}, padded: {token}, empty item: {item}")
 
 # %% [markdown]
 # Three paths, three answers: numbers, NaN, zeros. Where there is something to see, they agree.
@@ -615,7 +633,8 @@ upstream = normal(2, 4, 6, number=2)  # one number for each output
 for name, factors in (("sum", torch.ones_like(x)), ("random mix", upstream)):
     inputs = x.clone().requires_grad_()
     (fresh(inputs) * factors).sum().backward()
-    print(f"{name:10s} every gradient below 1e-10: {bool((inputs.grad.abs() < 1e-10).all())}")
+    largest = inputs.grad.abs().max().item()
+    print(f"{name:10s} every gradient below 1e-10: {largest < 1e-10}")
 
 # %% [markdown]
 # A fresh layer norm makes every token sum to zero. The sum of the output is constant: no
@@ -645,6 +664,7 @@ for name, factors in (("sum", torch.ones_like(x)), ("random mix", upstream)):
 # on.
 # </details>
 
+
 # %% answer="parity_report"
 def parity_report(mine: nn.Module, official: nn.Module, x: Tensor) -> dict[str, float]:
     """Largest absolute errors between two modules that should be the same.
@@ -668,8 +688,8 @@ def parity_report(mine: nn.Module, official: nn.Module, x: Tensor) -> dict[str, 
             if "in_proj_" not in name:
                 named[name] = gradient
                 continue
-            for part, rows in zip(("q_proj", "k_proj", "v_proj"), gradient.chunk(3), strict=True):
-                named[name.replace("in_proj_", f"{part}.")] = rows
+            for part, rows in zip("qkv", gradient.chunk(3), strict=True):
+                named[name.replace("in_proj_", f"{part}_proj.")] = rows
         return output.detach(), first, named
 
     def largest(left: Tensor, right: Tensor) -> float:
@@ -682,6 +702,7 @@ def parity_report(mine: nn.Module, official: nn.Module, x: Tensor) -> dict[str, 
         "parameter_gradients": max(largest(ours[2][n], theirs[2][n]) for n in ours[2]),
     }
     ### END SOLUTION
+
 
 # %% check="parity_report" points=5
 check(parity_report)
@@ -716,6 +737,7 @@ print("only mine:    ", len(ours - theirs))
 # `mine.named_parameters()`: most names exist in `official.state_dict()` as they are, six don't.
 # </details>
 
+
 # %% answer="copy_encoder_layer"
 def copy_encoder_layer(
     mine: nn.Module, official: nn.TransformerEncoderLayer
@@ -728,11 +750,12 @@ def copy_encoder_layer(
     state = official.state_dict()
     for kind in ("weight", "bias"):
         parts = state.pop(f"self_attn.in_proj_{kind}").chunk(3)
-        for name, part in zip(("q_proj", "k_proj", "v_proj"), parts, strict=True):
-            state[f"self_attn.{name}.{kind}"] = part
+        for letter, part in zip("qkv", parts, strict=True):
+            state[f"self_attn.{letter}_proj.{kind}"] = part
     mine.load_state_dict(state)  # strict: every name has to be there
     return mine
     ### END SOLUTION
+
 
 # %% check="copy_encoder_layer" points=3
 check(copy_encoder_layer)
@@ -746,6 +769,7 @@ check(copy_encoder_layer)
 #
 # Float64 carries 16 digits. **Predict**: how many will agree?
 
+
 # %%
 def run(layer: nn.Module, masks: tuple) -> list[Tensor]:
     """Output, input gradient and all parameter gradients of one layer."""
@@ -755,31 +779,36 @@ def run(layer: nn.Module, masks: tuple) -> list[Tensor]:
     gradients = [parameter.grad.flatten() for parameter in in_order(layer)]
     return [output.detach(), inputs.grad, torch.cat(gradients)]
 
+
 # %%
 def errors(norm_first: bool, activation: str, masked: bool) -> list[float]:
     """Largest difference between the two layers, for each of the three."""
     options = {"dropout": 0.0, "activation": activation, "norm_first": norm_first}
     mine = fill(EncoderLayer(12, 3, 20, **options), 7)
-    official = fill(nn.TransformerEncoderLayer(12, 3, 20, batch_first=True, **options), 7)
+    official = nn.TransformerEncoderLayer(12, 3, 20, batch_first=True, **options)
+    fill(official, 7)
     causal = torch.ones(5, 5, dtype=torch.bool, device=device).tril()
     padding = (torch.arange(5, device=device) >= 4).expand(2, 5)  # the last token
     ours = run(mine, (causal, padding) if masked else ())
     theirs = run(official, (~causal, padding) if masked else ())
     return [(a - b).abs().max().item() for a, b in zip(ours, theirs, strict=True)]
 
+
 # %%
-measured = {
-    f"{'pre' if norm_first else 'post'}-norm, {activation}{', masks' if masked else ''}":
-    errors(norm_first, activation, masked)
-    for norm_first in (False, True)
-    for activation in ("relu", "gelu")
-    for masked in (False, True)
-}
+measured = {}
+for norm_first in (False, True):
+    for activation in ("relu", "gelu"):
+        for masked in (False, True):
+            name = f"{'pre' if norm_first else 'post'}-norm, {activation}"
+            name += ", masks" if masked else ""
+            measured[name] = errors(norm_first, activation, masked)
+
 for name, found in measured.items():
     print(f"{name:24s} all three errors below 1e-10: {max(found) < 1e-10}")
 
 # %% [markdown]
 # Drawn on a scale of powers of ten, with the promised 1e-10 as a line:
+
 
 # %%
 def dots(rows: dict[str, list[float]], names: list[str], title: str, limit: float = 0):
@@ -789,15 +818,16 @@ def dots(rows: dict[str, list[float]], names: list[str], title: str, limit: floa
         for place, name in enumerate(names):
             values = [max(found[place], 1e-17) for found in rows.values()]
             heights = [row + 0.16 * (place - 1) for row in range(len(rows))]
-            axes.plot(values, heights, "osDv"[place], label=name, markersize=7,
-                      linestyle="none", color=figures.PALETTE[place])
+            colour, marker = figures.PALETTE[place], "osDv"[place]
+            axes.plot(values, heights, marker, label=name, color=colour, linestyle="")
         if limit:
             axes.axvline(limit, color=figures.MUTED, linestyle="--", label="asked for")
-        axes.set(xscale="log", xlim=(5e-18, 1), ylim=(len(rows) - 0.4, -0.6),
-                 yticks=range(len(rows)), yticklabels=list(rows))
+        axes.set(xscale="log", xlim=(5e-18, 1), ylim=(len(rows) - 0.4, -0.6))
+        axes.set_yticks(range(len(rows)), list(rows))
         axes.grid(axis="both")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
+
 
 # %%
 figure = dots(
@@ -825,7 +855,7 @@ options = {"dropout": 0.0, "activation": "gelu", "norm_first": True}
 layers = [EncoderLayer(12, 3, 20, **options) for _ in range(3)]
 mine = fill(nn.Sequential(*layers, nn.LayerNorm(12)), 8)
 layer = nn.TransformerEncoderLayer(12, 3, 20, batch_first=True, **options)
-official = nn.TransformerEncoder(layer, 3, norm=nn.LayerNorm(12), enable_nested_tensor=False)
+official = nn.TransformerEncoder(layer, 3, nn.LayerNorm(12), enable_nested_tensor=False)
 fill(official, 8)
 
 ours, theirs = run(mine, ()), run(official, ())
@@ -849,16 +879,18 @@ tokens = normal(8, 32, 64, number=5).cpu()
 lengths = torch.tensor([32, 20, 32, 11, 25, 32, 7, 32])
 padding = torch.arange(32) >= lengths[:, None]  # (batch, key)
 mine = fill(EncoderLayer(64, 4, 128, **options), 10).cpu()
-reference = fill(nn.TransformerEncoderLayer(64, 4, 128, batch_first=True, **options), 10).cpu()
+reference = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True, **options)
+reference = fill(reference, 10).cpu()
 with torch.no_grad():
-    truth = mine(tokens, src_key_padding_mask=padding)
-    attention_truth, _ = mine.self_attn(tokens, tokens, tokens, key_padding_mask=padding)
+    truth = mine(tokens, None, padding)
+    attention_truth, _ = mine.self_attn(tokens, tokens, tokens, None, padding)
 
 
 def relative_error(output: Tensor, expected: Tensor) -> float:
     """Largest error at the real tokens, relative to the largest number there."""
     error = (output.double() - expected)[~padding].abs().max()
     return (error / expected[~padding].abs().max()).item()
+
 
 # %%
 def layer_error(dtype: torch.dtype, training: bool, grad: bool, stacked: bool) -> float:
@@ -877,6 +909,7 @@ def attention_error(dtype: torch.dtype, need_weights: bool) -> float:
     attention, x = copy.deepcopy(reference.self_attn).to(dtype), tokens.to(dtype)
     options = {"key_padding_mask": padding, "need_weights": need_weights}
     return relative_error(attention(x, x, x, **options)[0].detach(), attention_truth)
+
 
 # %%
 dtypes = [torch.float64, torch.float32, torch.float16, torch.bfloat16]

@@ -7,6 +7,8 @@ to `torch.nn.functional`. Dropout is left out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +18,8 @@ PROGRAMS = {
     True: "keep norm1 self_attn add keep norm2 linear1 activate linear2 add",
 }
 """What an encoder layer does, step by step, by `norm_first`."""
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
 
 
 class MultiHeadAttention(nn.Module):
@@ -28,8 +32,10 @@ class MultiHeadAttention(nn.Module):
         self.d_model = self.embed_dim = d_model
         self.num_heads = num_heads
         self.head_dim = d_model // num_heads
-        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            setattr(self, name, nn.Linear(d_model, d_model, bias=bias))
+        self.q_proj = nn.Linear(d_model, d_model, bias=bias)
+        self.k_proj = nn.Linear(d_model, d_model, bias=bias)
+        self.v_proj = nn.Linear(d_model, d_model, bias=bias)
+        self.out_proj = nn.Linear(d_model, d_model, bias=bias)
 
     def forward(
         self,
@@ -47,10 +53,11 @@ class MultiHeadAttention(nn.Module):
         if attn_mask is not None:
             sizes = (query.shape[0], self.num_heads, query.shape[1], key.shape[1])
             attn_mask = ~attn_mask.expand(sizes).flatten(0, 1)
-        given = (self.q_proj(query), self.k_proj(key), self.v_proj(value))
         unchanged = torch.eye(self.d_model, dtype=query.dtype, device=query.device)
         output, weights = F.multi_head_attention_forward(
-            *(projected.transpose(0, 1) for projected in given),
+            self.q_proj(query).transpose(0, 1),
+            self.k_proj(key).transpose(0, 1),
+            self.v_proj(value).transpose(0, 1),
             embed_dim_to_check=self.d_model,
             num_heads=self.num_heads,
             in_proj_weight=unchanged.repeat(3, 1),  # they are projected already
@@ -65,6 +72,7 @@ class MultiHeadAttention(nn.Module):
             key_padding_mask=key_padding_mask,
             average_attn_weights=False,
         )
+        assert weights is not None
         return output.transpose(0, 1), weights
 
 
@@ -85,7 +93,7 @@ class EncoderLayer(nn.Module):
         self.num_heads = num_heads
         self.dim_feedforward = dim_feedforward
         self.norm_first = norm_first
-        self.activation = {"relu": F.relu, "gelu": F.gelu}[activation]
+        self.activation = ACTIVATIONS[activation]
         self.self_attn = MultiHeadAttention(d_model, num_heads)
         self.linear1 = nn.Linear(d_model, dim_feedforward)
         self.linear2 = nn.Linear(dim_feedforward, d_model)

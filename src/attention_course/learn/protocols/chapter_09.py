@@ -190,7 +190,7 @@ def _summary(part: Observation, plain: Mapping[str, Any], count: int) -> Observa
     if count == 3:
         key = "parameter_gradients"
         three = (part.get(f"{number}.0/{key}") for number in range(3))
-        shown[f"{key} of two changes/"] = _combined(*three)
+        shown[f"{key} of two changes/"] = combined(*three)
     for item, value in part.items():
         if item.startswith("unchanged:"):
             name = item.partition(":")[2].partition(".")[0]
@@ -216,7 +216,7 @@ def _growth(first: Any, second: Any) -> str:
     return "twice the first" if known and _close(second, 2 * first) else "for itself"
 
 
-def _combined(first: Any, second: Any, both: Any) -> str:
+def combined(first: Any, second: Any, both: Any) -> str:
     """Whether the report on two independent changes is the larger, or adds them up."""
     if all(isinstance(v, float) and v > CLEAR for v in (first, second, both)):
         adds = (first + second, math.hypot(first, second))
