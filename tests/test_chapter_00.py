@@ -32,7 +32,7 @@ def without_sign(q: Tensor, k: Tensor) -> Tensor:
     return (q @ k.mT).abs()
 
 
-@pytest.mark.parametrize(("place", "answer"), enumerate((reshaped, without_sign)))
+@pytest.mark.parametrize(("place", "answer"), [(0, reshaped), (1, without_sign)])
 def test_a_quoted_verdict_is_the_one_that_is_shown(
     place: int, answer: Callable[[Tensor, Tensor], Tensor]
 ) -> None:

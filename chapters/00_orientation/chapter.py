@@ -34,7 +34,7 @@ np.set_printoptions(precision=4, suppress=True, linewidth=90)
 #
 # Each chapter comes in two editions. The **lesson** has been run for you: every result is in
 # it, and no exercise. The **release** is yours: the same text, with functions to write and a
-# check after each.
+# check after each. Keep `checks.safetensors` beside it: a check reads its inputs there.
 #
 # Work through the release from top to bottom, and run every cell. Before a cell that prints,
 # you are often asked to **predict**. Do it, on paper: a wrong prediction shows you what
@@ -58,7 +58,9 @@ np.set_printoptions(precision=4, suppress=True, linewidth=90)
 # channel 0.
 
 # %%
-places = [[[100 * b + 10 * n + c for c in range(4)] for n in range(3)] for b in range(2)]
+places = [
+    [[100 * b + 10 * n + c for c in range(4)] for n in range(3)] for b in range(2)
+]
 x = torch.tensor(places, dtype=torch.float64, device=device)  # (batch, token, channel)
 print("shape", tuple(x.shape))
 print(x[1].cpu().numpy())
@@ -83,8 +85,8 @@ print("x[1:, 2:]", tuple(x[1:, 2:].shape), x[1:, 2:].tolist())
 for dim in (0, 1, -1):
     total = x.sum(dim=dim)
     kept = x.sum(dim=dim, keepdim=True)
-    first = total.flatten()[0].item()
-    print(f"dim={dim:2d}: {tuple(total.shape)}, keepdim {tuple(kept.shape)}, first {first:.0f}")
+    shapes = f"{tuple(total.shape)}, keepdim {tuple(kept.shape)}"
+    print(f"dim={dim:2d}: {shapes}, first {total.flatten()[0].item():.0f}")
 
 # %% [markdown]
 # With `keepdim=True` the name stays, with size 1. You will see in a moment what that is good
@@ -147,8 +149,8 @@ print("the rows sum to zero:", bool((centred.sum(dim=-1).abs() < 1e-12).all()))
 # Here are two queries and three keys. **Predict** the score of query 0 with each key.
 
 # %%
-q = torch.tensor([[1.0, 2.0], [3.0, -1.0]], dtype=torch.float64, device=device)
-k = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]], dtype=torch.float64, device=device)
+q = torch.tensor([[1.0, 2.0], [3.0, -1.0]], dtype=torch.float64).to(device)
+k = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]], dtype=torch.float64).to(device)
 for j in range(3):
     print(f"query 0 with key {j}: {(q[0] * k[j]).sum().item():.0f}")
 
@@ -176,7 +178,8 @@ left = torch.randn(2, 3, 4, generator=generator, dtype=torch.float64).to(device)
 right = torch.randn(2, 4, 5, generator=generator, dtype=torch.float64).to(device)
 product = left @ right  # (batch, 3, 4) @ (batch, 4, 5) = (batch, 3, 5)
 print("shape", tuple(product.shape))
-print("item 0 by itself:", torch.allclose(product[0], left[0] @ right[0], rtol=0, atol=1e-12))
+alone = left[0] @ right[0]
+print("item 0 by itself:", torch.allclose(product[0], alone, rtol=0, atol=1e-12))
 
 # %% [markdown]
 # Items of a batch never see each other. Code that lets them is the worst kind of wrong: it
@@ -323,7 +326,8 @@ try:
 except RuntimeError as error:
     print("view raises", type(error).__name__)
 print("reshape copies:", m.T.reshape(6).tolist())
-print("contiguous?", m.is_contiguous(), m.T.is_contiguous(), m.T.contiguous().is_contiguous())
+for name, tensor in {"m": m, "m.T": m.T, "m.T.contiguous()": m.T.contiguous()}.items():
+    print(f"{name:17s} contiguous: {tensor.is_contiguous()}")
 
 # %% [markdown]
 # A tensor that comes from outside may be somebody's transpose. Code that uses `view` on it works
@@ -340,6 +344,7 @@ print("strip", strip.tolist())
 # %% [markdown]
 # Both changed. `+=`, `*=`, `x[0] = ...`, `masked_fill_` and every other method that ends in `_`
 # write **in place**. Inside a function that means: into the caller's data.
+
 
 # %%
 def centre(values: Tensor) -> Tensor:
@@ -383,11 +388,10 @@ print("gradient:", torch.autograd.grad(y, a)[0].tolist())
 #
 # - **values**: sizes that all differ, a batch of one, two calls of the same shape;
 # - **gradients**: does every input get the right one?
-# - **robustness**: very large numbers, inputs that are transposed views, float32 and float16
-#   (the result keeps the dtype), and your inputs afterwards.
+# - **robustness**: very large numbers, transposed views, float32 and float16 (the result
+#   keeps the dtype), and your inputs afterwards.
 #
-# Each earns its own share of the points. Gradients and robustness count once the values are
-# right.
+# Each earns its share of the points. Gradients and robustness count once the values are right.
 
 # %% [markdown]
 # ## A failing check, read together
@@ -401,8 +405,8 @@ print("gradient:", torch.autograd.grad(y, a)[0].tolist())
 #   Not yet: values, gradients, robustness.
 # ```
 #
-# A headline, a **hint**, and what is left. It knew the mistake by its results: they equal those
-# of a known wrong answer, number for number.
+# A headline, a **hint**, and what is left. The results equal those of a known wrong answer,
+# number for number.
 
 # %% [markdown]
 # If your mistake is not a known one, you get the first number that differs:
@@ -519,8 +523,8 @@ figures.show(
 # that sum to 1. **Predict** the mix: half of the first, a quarter of each of the others.
 
 # %%
-values = torch.tensor([[8.0, 0.0], [0.0, 4.0], [4.0, 4.0]], dtype=torch.float64).to(device)
-weights = torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64, device=device)
+values = torch.tensor([[8.0, 0.0], [0.0, 4.0], [4.0, 4.0]], device=device)
+weights = torch.tensor([0.5, 0.25, 0.25], device=device)
 
 print("by hand:", sum(weights[j] * values[j] for j in range(3)).tolist())
 print("with @: ", (weights @ values).tolist())
@@ -590,7 +594,7 @@ figure = figures.shape_flow(
 )
 figures.show(
     figure,
-    alt="Six boxes in a row of steps. q is query by d, k turned is d by key; summing over d "
+    alt="Six boxes, joined by arrows, in two rows. q is query by d, k turned is d by key; summing over d "
     "gives scores, query by key; softmax keeps that shape; v is key by e; summing over key gives "
     "the output, query by e.",
 )
@@ -624,7 +628,8 @@ print("ratio ", round((shares[2] / shares[1]).item(), 4))
 # makes the *rows* sum to 1.
 
 # %%
-matrix = torch.tensor([[1.0, 2.0, 3.0], [3.0, 3.0, 3.0]], dtype=torch.float64).to(device)
+table = [[1.0, 2.0, 3.0], [3.0, 3.0, 3.0]]
+matrix = torch.tensor(table, dtype=torch.float64, device=device)
 for dim in (0, 1):
     result = torch.softmax(matrix, dim=dim)
     print(f"dim={dim}: rows sum to", result.sum(dim=1).cpu().numpy())
@@ -652,7 +657,8 @@ for dtype in (torch.float16, torch.float32, torch.float64):
 for low in (1000.0, -1001.0):
     pair = torch.tensor([low, low + 1], dtype=torch.float64, device=device)
     powers = pair.exp()
-    print(pair.tolist(), "powers", powers.tolist(), "shares", (powers / powers.sum()).tolist())
+    shares = powers / powers.sum()
+    print(pair.tolist(), "powers", powers.tolist(), "shares", shares.tolist())
 
 # %% [markdown]
 # Infinity over infinity, zero over zero: both are NaN, "not a number". From there NaN spreads
@@ -712,7 +718,8 @@ for level in (0, 20, 800):
     moved = rows + torch.tensor([[0.0], [level]], dtype=torch.float64, device=device)
     suspect = (moved - moved.max()).exp()
     suspect = suspect / suspect.sum(dim=-1, keepdim=True)
-    for name, result in {"torch": torch.softmax(moved, dim=-1), "suspect": suspect}.items():
+    right = torch.softmax(moved, dim=-1)
+    for name, result in {"torch": right, "suspect": suspect}.items():
         first, second = result.cpu().numpy()
         print(f"level {level:3d}, {name:7s}", first, second)
 
@@ -741,7 +748,8 @@ for level in (0, 20, 800):
 #
 # Outside Jupyter, `attention-course check 00 answers.py` gives the same verdicts for a plain
 # Python file.
-#
+
+# %% [markdown]
 # ## References
 #
 # - Harris et al., *Array programming with NumPy* (2020): shapes, strides, views, broadcasting; the

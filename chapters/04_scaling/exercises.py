@@ -28,14 +28,29 @@ def _(draw: Draw) -> Iterator[Sample]:
     def weights(number: int, scale: float = 1.0) -> Tensor:
         return draw.normal(number, scale=scale).softmax(dim=0)
 
-    yield call("five weights", weights(5))
-    yield call("five other weights", weights(5, 2.0))
-    yield call("eight weights", weights(8))
-    yield call("one weight", weights(1), note="a single weight, which is 1")
-    yield call("nearly one-hot", weights(6, 30.0), note="one weight is almost 1")
+    # The weights sum to 1, so only the gradient along that simplex is compared: what an
+    # answer does off it is free, and so is the gradient at a weight of zero.
+    along = "gradient_along_simplex"
+    yield call("five weights", weights(5), view=along)
+    yield call("five other weights", weights(5, 2.0), view=along)
+    yield call("eight weights", weights(8), view=along)
+    yield call("one weight", weights(1), view=along, note="a single weight, which is 1")
+    yield call(
+        "nearly one-hot",
+        weights(6, 30.0),
+        gradients=False,
+        note="one weight is almost 1",
+    )
+    yield call(
+        "a weight of zero",
+        torch.cat([weights(4), torch.zeros(1, dtype=torch.float64)]),
+        gradients=False,
+        note="one weight is exactly 0, as after a mask",
+    )
     yield call(
         "not contiguous",
         noncontiguous(weights(7)),
+        view=along,
         aspect="robustness",
         note="the weights do not lie side by side in memory",
     )
@@ -52,6 +67,11 @@ def softmax_jacobian_reference(weights: Tensor) -> Tensor:
 def by_kronecker_delta(weights: Tensor) -> Tensor:
     delta = torch.eye(len(weights), dtype=weights.dtype, device=weights.device)
     return weights[:, None] * (delta - weights[None, :])
+
+
+@softmax_jacobian.alternative
+def by_automatic_differentiation(weights: Tensor) -> Tensor:
+    return torch.func.jacrev(lambda s: s.softmax(dim=0))(weights.log())
 
 
 @softmax_jacobian.alternative
@@ -130,6 +150,18 @@ def detached(weights: Tensor) -> Tensor:
     return softmax_jacobian_reference(weights.detach())
 
 
+@softmax_jacobian.mistake("""You compute in float32, or fill a matrix made without a
+dtype: float64 weights lose half their digits. Take over the dtype of `weights`.""")
+def jacobian_in_float32(weights: Tensor) -> Tensor:
+    return softmax_jacobian_reference(weights.float())
+
+
+@softmax_jacobian.mistake("""You subtract w from every row of diag(w). Off the diagonal
+stands the product -w_i w_j: use `torch.outer(weights, weights)`.""")
+def diagonal_minus_weights(weights: Tensor) -> Tensor:
+    return torch.diag(weights) - weights
+
+
 # ------------------------------------------------------ scaled_dot_product_attention
 
 scaled_dot_product_attention = Exercise("scaled_dot_product_attention")
@@ -154,6 +186,28 @@ def _(draw: Draw) -> Iterator[Sample]:
     yield call("one item", *qkv(1, nq=5, nk=3, d=2, dv=4), outputs=both)
     yield call("one query, one key", *qkv(2, nq=1, nk=1, d=3, dv=4), outputs=both)
     yield call("batch and heads", *qkv(2, 3, nq=4, nk=5, d=7, dv=6), outputs=both)
+    yield call("one channel", *qkv(2, nq=3, nk=4, d=1, dv=1), outputs=both)
+    yield call("five dimensions", *qkv(2, 1, 3, nq=4, nk=2, d=6, dv=5), outputs=both)
+    query, key, value = qkv(2, nq=3, nk=4, d=6, dv=5, scale=40.0)
+    yield call(
+        "scores far below zero",
+        query.abs(),
+        -key.abs(),
+        value,
+        outputs=both,
+        aspect="robustness",
+        note="all scores are far below zero, where every exp is 0",
+    )
+    query, key, value = qkv(1, nq=2, nk=4, d=6, dv=5, scale=40.0)
+    yield call(
+        "rows far apart",
+        torch.stack([query[:, 0].abs(), -query[:, 0].abs()], dim=1),
+        key.abs(),
+        value,
+        outputs=both,
+        aspect="robustness",
+        note="one query's scores are large, another's far below zero",
+    )
     yield call(
         "large scores",
         *qkv(2, nq=3, nk=4, d=6, dv=5, scale=40.0),
@@ -221,8 +275,9 @@ def no_scale(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     return attend(query, key, value, 1.0)
 
 
-@scaled_dot_product_attention.mistake("""You divide by d_k. The spread of a dot
-product of d_k terms is √d_k, so that is what to divide by.""")
+@scaled_dot_product_attention.mistake("""You divide by d_k, or by √d_k twice (once
+the query, once the scores). The spread of a dot product of d_k terms is √d_k: divide by
+that, once.""")
 def divided_by_d(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     return attend(query, key, value, 1 / query.shape[-1])
 
@@ -363,6 +418,42 @@ def first_items_keys(query: Tensor, key: Tensor, value: Tensor) -> tuple:
     return sdpa_reference(query, shared, value)
 
 
+@scaled_dot_product_attention.mistake("""Your √d_k is a float32 number:
+`torch.sqrt(torch.tensor(d))` rounds it to 7 digits. `math.sqrt(d)` and `d ** 0.5` are
+exact enough for float64 inputs.""")
+def root_in_float32(query: Tensor, key: Tensor, value: Tensor) -> tuple:
+    root = torch.sqrt(torch.tensor(query.shape[-1])).item()
+    return attend(query, key, value, 1 / root)
+
+
+@scaled_dot_product_attention.mistake("""You divide by √2, right for the worked example
+alone. Read the width from the query.""")
+def hard_coded_example(query: Tensor, key: Tensor, value: Tensor) -> tuple:
+    return attend(query, key, value, 2**-0.5)
+
+
+@scaled_dot_product_attention.mistake("""You divide by the square root of the number of
+queries (`shape[-2]`, or `shape[1]` in a batch). The width is the last dimension.""")
+def divided_by_root_nq(query: Tensor, key: Tensor, value: Tensor) -> tuple:
+    return attend(query, key, value, query.shape[-2] ** -0.5)
+
+
+@scaled_dot_product_attention.mistake("""You subtract one maximum for all rows. A row
+far below it becomes all zeros, and 0/0 is NaN: every row needs its own, `dim=-1,
+keepdim=True`.""")
+def maximum_of_everything(query: Tensor, key: Tensor, value: Tensor) -> tuple:
+    scores = query @ key.mT / query.shape[-1] ** 0.5
+    shifted = (scores - scores.max()).exp()
+    weights = shifted / shifted.sum(dim=-1, keepdim=True)
+    return weights @ value, weights
+
+
+@scaled_dot_product_attention.mistake("""The values are cut off from the graph: no
+gradient reaches them.""")
+def values_detached(query: Tensor, key: Tensor, value: Tensor) -> tuple:
+    return sdpa_reference(query, key, value.detach())
+
+
 # ------------------------------------------------------------------- AttentionBlock
 
 AttentionBlock = Exercise("AttentionBlock")
@@ -378,6 +469,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         dtype: torch.dtype = torch.float64,
         training: bool = False,
         scale: float = 1.0,
+        shift: float = 0.0,
         **options,
     ) -> Sample:
         d_model = x.shape[-1]
@@ -386,6 +478,8 @@ def _(draw: Draw) -> Iterator[Sample]:
             shapes[f"{projection}.weight"] = (d_k, d_model)
             shapes[f"{projection}.bias"] = (d_k,)
         parameters = {n: (p * scale).to(dtype) for n, p in draw.like(shapes).items()}
+        parameters["q_proj.bias"] += shift
+        parameters["k_proj.bias"] -= shift
         return module(
             name,
             init=(d_model, d_k),
@@ -400,6 +494,16 @@ def _(draw: Draw) -> Iterator[Sample]:
     yield block("in training", draw.normal(3, 5, 4), 6, training=True)
     yield block("one item", draw.normal(1, 6, 3), 2)
     yield block("one token", draw.normal(2, 1, 5), 3)
+    yield block("as wide as the model", draw.normal(2, 5, 6), 6, note="d_k is d_model")
+    yield block("one channel", draw.normal(2, 3, 4), 1, note="d_k is 1")
+    yield block(
+        "scores far below zero",
+        draw.normal(2, 4, 6),
+        5,
+        shift=60.0,
+        aspect="robustness",
+        note="all scores are far below zero, where every exp is 0",
+    )
     yield block(
         "large scores",
         draw.normal(2, 4, 6),
@@ -420,6 +524,14 @@ def _(draw: Draw) -> Iterator[Sample]:
         draw.normal(2, 3, 6),
         4,
         dtype=torch.float32,
+        aspect="robustness",
+        gradients=False,
+    )
+    yield block(
+        "float16",
+        draw.normal(2, 4, 5),
+        3,
+        dtype=torch.float16,
         aspect="robustness",
         gradients=False,
     )
@@ -560,6 +672,43 @@ class BlockWithResidual(AttentionBlockReference):
         return out + x[..., : out.shape[-1]] if out.shape[-1] <= x.shape[-1] else out
 
 
+@AttentionBlock.mistake("""Your √d_k is a float32 number:
+`torch.sqrt(torch.tensor(d))` rounds it to 7 digits. `math.sqrt(d)` and `d ** 0.5` are
+exact enough for float64 inputs.""")
+class BlockRootInFloat32(AttentionBlockReference):
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return attend(q, k, v, 1 / torch.sqrt(torch.tensor(q.shape[-1])).item())[0]
+
+
+@AttentionBlock.mistake("""You divide by √d_k after the softmax. Divide the scores,
+before it.""")
+class BlockScaledAfterSoftmax(AttentionBlockReference):
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return (q @ k.mT).softmax(dim=-1) / q.shape[-1] ** 0.5 @ v
+
+
+@AttentionBlock.mistake("""You use the weights of the projections and leave out their
+biases. Call the layer, `self.q_proj(x)`.""")
+class BlockBiasesUnused(AttentionBlockReference):
+    def forward(self, x: Tensor) -> Tensor:
+        layers = (self.q_proj, self.k_proj, self.v_proj)
+        return self.attend(*(F.linear(x, layer.weight) for layer in layers))
+
+
+@AttentionBlock.mistake("""You compute in float32: float64 tokens lose half their
+digits, and the result has another dtype than x.""")
+class BlockInFloat32(AttentionBlockReference):
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return attend(q.float(), k.float(), v.float(), q.shape[-1] ** -0.5)[0]
+
+
+@AttentionBlock.mistake("""Every key gets the same weight: your output is the plain mean
+of the values.""")
+class BlockUniform(AttentionBlockReference):
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return attend(0 * q, k, v, 1.0)[0]
+
+
 # ------------------------------------------------------------------- score_gradient
 
 score_gradient = Exercise("score_gradient")
@@ -578,7 +727,9 @@ def _(draw: Draw) -> Iterator[Sample]:
     yield call("all sizes different", *inputs(5, 7, 6))
     yield call("same sizes again", *inputs(5, 7, 6))
     yield call("more channels than keys", *inputs(3, 4, 8))
+    yield call("keys and values alike", *inputs(4, 5, 5))
     yield call("one channel", *inputs(4, 1, 2))
+    yield call("one channel of values", *inputs(4, 3, 1))
     yield call("one key", *inputs(1, 5, 3), note="one key: its weight is always 1")
     yield call(
         "large scores",
@@ -597,6 +748,22 @@ def _(draw: Draw) -> Iterator[Sample]:
         *(t.float() for t in inputs(4, 5, 3)),
         aspect="robustness",
         gradients=False,
+    )
+    yield call(
+        "float16",
+        *(t.half() for t in inputs(3, 4, 5)),
+        aspect="robustness",
+        gradients=False,
+    )
+    query, keys, values, upstream = inputs(4, 6, 5, scale=40.0)
+    yield call(
+        "scores far below zero",
+        query.abs(),
+        -keys.abs(),
+        values,
+        upstream,
+        aspect="robustness",
+        note="all scores are far below zero, where every exp is 0",
     )
 
 
@@ -713,3 +880,74 @@ def gradient_detached(
     query: Tensor, keys: Tensor, values: Tensor, upstream: Tensor
 ) -> Tensor:
     return score_gradient_reference(query, keys, values, upstream).detach()
+
+
+@score_gradient.mistake("""You left out √d in both places: the scores are divided by it,
+and by the chain rule so is the gradient.""")
+def gradient_without_any_scale(
+    query: Tensor, keys: Tensor, values: Tensor, upstream: Tensor
+) -> Tensor:
+    weights = (keys @ query).softmax(dim=0)
+    gain = values @ upstream
+    return (weights * (gain - weights @ gain)) @ keys
+
+
+@score_gradient.mistake("""You divide by d in both places. The scores are divided by √d,
+and so is the gradient.""")
+def gradient_of_scores_over_d(
+    query: Tensor, keys: Tensor, values: Tensor, upstream: Tensor
+) -> Tensor:
+    weights = (keys @ query / query.shape[0]).softmax(dim=0)
+    gain = values @ upstream
+    return (weights * (gain - weights @ gain)) @ keys / query.shape[0]
+
+
+@score_gradient.mistake("""You mix the keys: the output is softmax(...) @ values.""")
+def gradient_with_keys_as_values(
+    query: Tensor, keys: Tensor, values: Tensor, upstream: Tensor
+) -> Tensor:
+    return score_gradient_reference(query, keys, keys, upstream) + 0 * values.sum()
+
+
+@score_gradient.mistake("""You take `exp` of the scores as they are: it overflows for
+large ones, and inf/inf is NaN. Use softmax, or subtract the maximum first.""")
+def gradient_by_naive_exp(
+    query: Tensor, keys: Tensor, values: Tensor, upstream: Tensor
+) -> Tensor:
+    exped = (keys @ query / query.shape[0] ** 0.5).exp()
+    weights = exped / exped.sum()
+    gain = values @ upstream
+    return ((weights * (gain - weights @ gain)) @ keys) / query.shape[0] ** 0.5
+
+
+@score_gradient.mistake("""You compute in float32: float64 inputs lose half their
+digits, and the result has another dtype than the query.""")
+def gradient_in_float32(
+    query: Tensor, keys: Tensor, values: Tensor, upstream: Tensor
+) -> Tensor:
+    return score_gradient_reference(
+        query.float(), keys.float(), values.float(), upstream.float()
+    )
+
+
+@score_gradient.mistake("""Your √d is a float32 number: `torch.sqrt(torch.tensor(d))`
+rounds it to 7 digits. `math.sqrt(d)` and `d ** 0.5` are exact enough.""")
+def gradient_root_in_float32(
+    query: Tensor, keys: Tensor, values: Tensor, upstream: Tensor
+) -> Tensor:
+    root = torch.sqrt(torch.tensor(query.shape[0])).item()
+    weights = (keys @ query / root).softmax(dim=0)
+    gain = values @ upstream
+    return ((weights * (gain - weights @ gain)) @ keys) / root
+
+
+@score_gradient.mistake("""You scale `query` in place (`query /= ...`). Whoever called
+it still needs it: make a new tensor.""")
+def gradient_in_place(
+    query: Tensor, keys: Tensor, values: Tensor, upstream: Tensor
+) -> Tensor:
+    root = query.shape[0] ** 0.5
+    query /= root
+    weights = (keys @ query).softmax(dim=0)
+    gain = values @ upstream
+    return ((weights * (gain - weights @ gain)) @ keys) / root

@@ -562,7 +562,7 @@ figure = figures.shape_flow(
 )
 figures.show(
     figure,
-    alt="Boxes with shapes from left to right: src, attention weights with a query and a key "
+    alt="Boxes with shapes, joined by arrows: src, attention weights with a query and a key "
     "axis, the stream, the wider hidden layer, and the output in the shape of src.",
 )
 

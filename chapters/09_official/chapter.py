@@ -363,11 +363,11 @@ zeros = torch.zeros(1, 3, 2, dtype=torch.float64, device=device)
 one_hot = torch.eye(3).double().to(device)[None]  # as values, they show the weights
 
 weights = F.scaled_dot_product_attention(zeros, zeros, one_hot, attn_mask=may_attend)
-print("the function:\n", weights[0].cpu().numpy())
+print("the function:", weights[0].cpu().numpy(), sep="\n")
 
 attention = nn.MultiheadAttention(2, num_heads=1, batch_first=True).double().to(device)
 _, weights = attention(zeros, zeros, zeros, attn_mask=may_attend)
-print("the module:\n", weights[0].detach().cpu().numpy())
+print("the module:", weights[0].detach().cpu().numpy(), sep="\n")
 
 # %% [markdown]
 # In `F.scaled_dot_product_attention`, as in this course, True means *may attend*. In
@@ -605,11 +605,11 @@ with torch.no_grad(), warnings.catch_warnings():
     fast = layer.eval()(x, src_key_padding_mask=padding)
     cut = encoder(x, src_key_padding_mask=padding)
 
-paths = {"layer, train": slow, "layer, eval, no_grad": fast, "encoder, same": cut}
+paths = {"layer, train": slow, "layer, no_grad": fast, "encoder, no_grad": cut}
 for name, output in paths.items():
     same = agree(output[0, :2], slow[0, :2])
     token, item = describe(output[0, 2]), describe(output[1])
-    print(f"{name:20s} real tokens agree: {same}, padded: {token}, empty item: {item}")
+    print(f"{name:16s} real tokens agree: {same}, padded: {token:7s}, empty: {item}")
 
 # %% [markdown]
 # Three paths, three answers: numbers, NaN, zeros. Where there is something to see, they agree.
@@ -807,7 +807,8 @@ for name, found in measured.items():
     print(f"{name:24s} all three errors below 1e-10: {max(found) < 1e-10}")
 
 # %% [markdown]
-# Drawn on a scale of powers of ten, with the promised 1e-10 as a line:
+# Drawn on a scale of powers of ten, with the promised 1e-10 as a line. (A difference of exactly
+# zero is drawn at 1e-17.)
 
 
 # %%

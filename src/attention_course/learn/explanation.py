@@ -41,7 +41,8 @@ def explain(item: str, expected: Observation, observed: Observation, case: Case)
     if kind == "dtype":
         return (
             f"The result has dtype {observed.get(item)}, but for this input it should "
-            f"have {expected[item]}{_where(case)}. Keep the dtype of the input."
+            f"have {expected[item]}{_where(case)}."
+            + (" Keep the input's dtype." if "float" in str(expected[item]) else "")
         )
     if kind == "device":
         return (
@@ -153,6 +154,8 @@ def _wrong_parameters(expected: Observation, observed: Observation) -> str:
         for name in sorted(set(got) & set(wanted))
         if got[name] != wanted[name]
     ]
+    if shared := observed.get("shared_parameters"):
+        parts.append(f"{_listed(shared)} belong to a layer that has another name too")
     return "The module's parameters are not the agreed ones: " + "; ".join(parts) + "."
 
 
@@ -199,9 +202,20 @@ def _wrong_value(item: str, expected: Any, observed: Any, case: Case) -> str:
         f"{place} is {_number(got, wanted, expected)}, expected "
         f"{_number(wanted, got, expected)}{_where(case)}."
     )
+    if _nearly(expected, observed):
+        text += (
+            " The numbers agree to five digits or more: somewhere a step rounds to "
+            "float32 (`.float()`, or a tensor made without `dtype=x.dtype`), or adds a "
+            "small constant."
+        )
     if math.isnan(got):
         text += " NaN often comes from 0/0, inf - inf or 0 * inf."
     return text[0].upper() + text[1:] if text[0].isalpha() else text
+
+
+def _nearly(expected: Tensor, observed: Tensor) -> bool:
+    both_fine = expected.dtype == observed.dtype == torch.float64
+    return both_fine and agree(expected, observed, 1e-5)
 
 
 def _number(value: float, other: float, like: Tensor) -> str:

@@ -241,16 +241,44 @@ def _explains(
     viewed: Mapping[str, Observation],
     failures: list[Failure],
 ) -> bool:
-    """Whether every failure is the mistake's, and at least one shows a result of it."""
+    """Whether the failures are the mistake's: all of them, and none of its is lacking.
+
+    At least one failure has to show a result. What the mistake gets wrong in other
+    aspects than those that are explained may differ: two mistakes can meet.
+    """
     shown = any(
         "raised" in viewed[f.case.name] or f.item in (*viewed[f.case.name], "raised")
         for f in failures
     )
-    return shown and all(
-        f.case.name in mistake.differs
-        and matches(f.item, mistake.differs[f.case.name], viewed[f.case.name], f.case)
-        for f in failures
+    return (
+        shown
+        and all(
+            f.case.name in mistake.differs
+            and matches(
+                f.item, mistake.differs[f.case.name], viewed[f.case.name], f.case
+            )
+            for f in failures
+        )
+        and _shows_all_of(mistake, viewed, failures)
     )
+
+
+def _shows_all_of(
+    mistake: KnownMistake,
+    viewed: Mapping[str, Observation],
+    failures: list[Failure],
+) -> bool:
+    """Whether the mistake's other results in the failing cases are there as well."""
+    told = {f.aspect for f in failures} | {"values"}
+    for case in {f.case.name: f.case for f in failures}.values():
+        known = mistake.differs[case.name]
+        if "raised" in known:
+            continue
+        for item in known:
+            counts = aspect_of(item, case) in told | {case.aspect}
+            if counts and not matches(item, known, viewed[case.name], case):
+                return False
+    return True
 
 
 def _items_of(mistake: KnownMistake) -> set[tuple[str, str]]:

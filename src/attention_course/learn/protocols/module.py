@@ -45,6 +45,9 @@ def build(
         return None
     own = dict(module.named_parameters())
     seen["parameters"] = {name: list(p.shape) for name, p in sorted(own.items())}
+    every = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    if shared := sorted(every - set(own)):
+        seen["shared_parameters"] = shared
     given: dict[str, Tensor] = live.get("parameters") or {}
     wanted = {name: list(p.shape) for name, p in given.items()}
     if seen["parameters"] != wanted:

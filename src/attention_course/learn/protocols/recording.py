@@ -103,13 +103,15 @@ def record_gradients(
     """
     if type(main) not in (Tensor, nn.Parameter) or main.shape != upstream.shape:
         return
-    names, tensors = list(inputs), list(inputs.values())
-    gradients: Sequence[Tensor | None] = [None] * len(names)
-    if main.requires_grad:
+    tracked = {n: t for n, t in inputs.items() if t.requires_grad}
+    gradients: Sequence[Tensor | None] = [None] * len(tracked)
+    if main.requires_grad and tracked:
         gradients = torch.autograd.grad(
-            main, tensors, upstream.to(main.dtype), allow_unused=True
+            main, list(tracked.values()), upstream.to(main.dtype), allow_unused=True
         )
-    for name, gradient in zip(names, gradients, strict=True):
+    found = dict(zip(tracked, gradients, strict=True))
+    for name in inputs:
+        gradient = found.get(name)
         seen[f"grad:{name}"] = None if gradient is None else dense(gradient)
 
 
