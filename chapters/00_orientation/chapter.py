@@ -36,7 +36,10 @@ np.set_printoptions(precision=4, suppress=True, linewidth=90)
 # it, and no exercise. The **release** is yours: the same text, with functions to write and a
 # check after each. Keep `checks.safetensors` beside it: a check reads its inputs there.
 #
-# Work through the release from top to bottom, and run every cell. Before a cell that prints,
+# Work through the release from top to bottom, and run every cell.
+
+# %% [markdown]
+# Before a cell that prints,
 # you are often asked to **predict**. Do it, on paper: a wrong prediction shows you what
 # there is to learn.
 
@@ -588,6 +591,8 @@ steps = [
     ("v", values, "key e", "with"),
     ("output", attn_output, "query e", "sum over key"),
 ]
+
+# %%
 figure = figures.shape_flow(
     steps,
     title="Each product sums one name away: first d, then key",

@@ -524,7 +524,7 @@ print("three, divided by four:", (tokens[:3].sum(dim=0) / 4).tolist())
 # $$c_b = \frac{1}{\#\text{real}_b} \sum_{n \text{ real}} x_{bn}$$
 #
 # A row that is all padding gives zeros. Padding may stand anywhere, and holds any finite numbers.
-# Leave the inputs as they are; no NaN in the gradient either.
+# Leave the inputs as they are.
 #
 # <details><summary>Hint</summary>
 #

@@ -976,6 +976,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         note="as many batch items as tokens, where a mask fits both ways",
     )
     yield call("one item", *tokens(1, 6, 3), aspect="masks", note="a batch of one")
+    # What the gradient is where all is padding is left free.
     x, is_padding = draw.normal(4, 3, 5), draw.mask(4, 3)
     is_padding[1] = True
     is_padding[3] = False
@@ -984,6 +985,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         x,
         is_padding,
         aspect="masks",
+        gradients=False,
         note="one row is all padding",
     )
     yield call(
@@ -991,6 +993,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         draw.normal(1, 4, 6),
         torch.ones(1, 4, dtype=torch.bool),
         aspect="masks",
+        gradients=False,
         note="a batch of one, all padding",
     )
     yield call(
@@ -998,6 +1001,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         draw.normal(2, 1, 3),
         torch.tensor([[True], [False]]),
         aspect="masks",
+        gradients=False,
         note="one token in each row; in the first row it is padding",
     )
     x, is_padding = draw.normal(3, 8, 2), draw.mask(3, 8)
@@ -1031,6 +1035,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         x,
         is_padding,
         aspect="masks",
+        gradients=False,
         note="one row is all padding, with numbers around 1e30",
     )
     x, is_padding = tokens(2, 6, 5)
@@ -1104,6 +1109,15 @@ def token_by_token(tokens: Tensor, is_padding: Tensor) -> Tensor:
     return torch.stack(result)
 
 
+@context_mean.alternative
+def zeros_put_in_afterwards(tokens: Tensor, is_padding: Tensor) -> Tensor:
+    """Its gradient at a row that is all padding is NaN, which is left free."""
+    keep = kept(is_padding, tokens)
+    count = keep.sum(dim=1)
+    mean = (tokens * keep).sum(dim=1) / count
+    return torch.where(count > 0, mean, torch.zeros_like(mean))
+
+
 @context_mean.mistake("""You average over the padding too. Only the tokens whose
 `is_padding` is False count.""")
 def mean_over_padding(tokens: Tensor, is_padding: Tensor) -> Tensor:
@@ -1133,16 +1147,6 @@ nothing. It should give zeros, so its count must not be 0: `clamp(min=1)`.""")
 def nan_row(tokens: Tensor, is_padding: Tensor) -> Tensor:
     keep = kept(is_padding, tokens)
     return (tokens * keep).sum(dim=1) / keep.sum(dim=1)
-
-
-@context_mean.mistake("""The values are right, but the gradient of a row that is all
-padding is NaN: you divide by 0 and put zeros in afterwards. The 0 / 0 is still there
-on the way back. Divide by `count.clamp(min=1)`.""")
-def nan_gradient(tokens: Tensor, is_padding: Tensor) -> Tensor:
-    keep = kept(is_padding, tokens)
-    count = keep.sum(dim=1)
-    mean = (tokens * keep).sum(dim=1) / count
-    return torch.where(count > 0, mean, torch.zeros_like(mean))
 
 
 @context_mean.mistake("""A row that is all padding gets the mean of its padding. It

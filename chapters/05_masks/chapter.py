@@ -556,8 +556,7 @@ def influence(model, x: Tensor) -> Tensor:
 
 
 # %% [markdown]
-# Four small models. Each ends with the same token-by-token steps; each claims to be causal.
-# **Predict** which of them leak, and where in the picture you will see it.
+# Four small models, each of which claims to be causal. **Predict** which of them leak, and where in the picture you will see it.
 
 # %%
 generator = torch.Generator().manual_seed(5)
@@ -595,7 +594,7 @@ def mark_leaks(figure, maps: dict[str, Tensor], allowed: Tensor) -> None:
             marker="x",
             s=45,
             linewidths=2.2,
-            color=figures.PALETTE[1],
+            color=figures.INK,
             label="leak",
         )
 
@@ -635,7 +634,7 @@ for name, values in maps.items():
 # %% [markdown]
 # ## The same for padding
 #
-# Real tokens must not depend on padded ones. Last two tokens of six are padding: in the rows of
+# Real tokens must not depend on padded ones. Tokens 4 and 5 of six are padding: in the rows of
 # real tokens, their columns have to be 0. The rows of padded tokens are free.
 
 # %%
@@ -667,9 +666,9 @@ figures.show(
 )
 
 # %% [markdown]
-# Mind what the first map shows below: padded tokens 4 and 5 do compute something, from the real
-# ones. That is harmless, as long as nobody reads it. It is why a `key_padding_mask` hides keys
-# and leaves queries alone: no empty rows.
+# The last two rows of the first map: padded tokens do compute something, from the real ones. That
+# is harmless as long as nobody reads it, and it is why a `key_padding_mask` hides keys and leaves
+# queries alone. Hiding queries too would only make empty rows.
 
 # %% [markdown]
 # **One blind spot.** The detector reads slopes. A step has no slope: round the mean, compare it,
@@ -850,7 +849,7 @@ print("off by one, in use below 25 %:", leaky["as in use"] < 0.25)
 #   the decoder must not see.
 # - Press, Smith, Lewis, *Train Short, Test Long: Attention with Linear Biases Enables Input
 #   Length Extrapolation* (2022), section 3: a mask with numbers in between.
-# - Germain et al., *MADE: Masked Autoencoder for Distribution Estimation* (2015), section 3:
+# - Germain et al., *MADE: Masked Autoencoder for Distribution Estimation* (2015), section 4:
 #   masks that make each output depend on earlier inputs only.
 # - PyTorch documentation, `torch.nn.functional.scaled_dot_product_attention` and
 #   `torch.nn.MultiheadAttention`: what True means in each.

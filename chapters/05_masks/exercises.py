@@ -645,8 +645,8 @@ def rows_and_columns_swapped(attn_mask: Tensor, key_padding_mask: Tensor) -> Ten
     return combine_masks_reference(attn_mask, key_padding_mask).mT
 
 
-@combine_masks.mistake("""You leave an item that is nothing but padding unmasked. Mask it
-like every other: its rows are empty, and `masked_softmax` deals with them.""")
+@combine_masks.mistake("""You leave an item that is nothing but padding unmasked. Mask
+it like every other: its rows are empty, and `masked_softmax` deals with them.""")
 def padded_item_unmasked(attn_mask: Tensor, key_padding_mask: Tensor) -> Tensor:
     nothing_else = key_padding_mask.all(dim=1, keepdim=True)
     return combine_masks_reference(attn_mask, key_padding_mask & ~nothing_else)
