@@ -39,14 +39,13 @@ np.set_printoptions(precision=4, suppress=True, linewidth=90)
 # Work through the release from top to bottom, and run every cell.
 
 # %% [markdown]
-# Before a cell that prints,
-# you are often asked to **predict**. Do it, on paper: a wrong prediction shows you what
-# there is to learn.
-
-# %% [markdown]
+# Before a cell that prints, you are often asked to **predict**. Do it, on paper: a wrong
+# prediction shows you what there is to learn.
+#
 # No cell of the text needs one of your answers, and no check needs another answer than its
 # own. If an exercise keeps you, go on and come back.
-#
+
+# %% [markdown]
 # Tensors live on `device`: a GPU if there is one, otherwise the CPU. The results printed here
 # are the same on both. Where rounding could show, numbers are float64, with about 16
 # digits; torch's own default is float32, with 7.
@@ -235,9 +234,8 @@ print(torch.outer(q.sum(dim=-1), k.sum(dim=-1)).tolist())
 # %% [markdown]
 # ## The experiment: who finds your mistake?
 #
-# Here are nine wrong ways to compute all dot products in a batch. Each is an easy
-# slip. We run each one twice: once with all sizes 3, once with all sizes
-# different.
+# Here are nine wrong ways to compute all dot products in a batch. Each is an easy slip. We run
+# each one twice: once with all sizes 3, once with all sizes different.
 #
 # **Predict**: how many raise an error in each?
 
@@ -599,9 +597,9 @@ figure = figures.shape_flow(
 )
 figures.show(
     figure,
-    alt="Six boxes, joined by arrows, in two rows. q is query by d, k turned is d by key; summing over d "
-    "gives scores, query by key; softmax keeps that shape; v is key by e; summing over key gives "
-    "the output, query by e.",
+    alt="Six boxes, joined by arrows, in two rows. q is query by d, k turned is d by key; "
+    "summing over d gives scores, query by key; softmax keeps that shape; v is key by e; "
+    "summing over key gives the output, query by e.",
 )
 
 # %% [markdown]
@@ -633,8 +631,8 @@ print("ratio ", round((shares[2] / shares[1]).item(), 4))
 # makes the *rows* sum to 1.
 
 # %%
-table = [[1.0, 2.0, 3.0], [3.0, 3.0, 3.0]]
-matrix = torch.tensor(table, dtype=torch.float64, device=device)
+numbers = [[1.0, 2.0, 3.0], [3.0, 3.0, 3.0]]
+matrix = torch.tensor(numbers, dtype=torch.float64, device=device)
 for dim in (0, 1):
     result = torch.softmax(matrix, dim=dim)
     print(f"dim={dim}: rows sum to", result.sum(dim=1).cpu().numpy())
@@ -757,8 +755,8 @@ for level in (0, 20, 800):
 # %% [markdown]
 # ## References
 #
-# - Harris et al., *Array programming with NumPy* (2020): shapes, strides, views, broadcasting; the
-#   first two pages.
+# - Harris et al., *Array programming with NumPy* (2020), figure 1: shapes, strides, views and
+#   broadcasting on one page.
 # - Paszke et al., *PyTorch: An Imperative Style, High-Performance Deep Learning Library* (2019),
 #   section 4.3: how gradients are recorded.
 # - Chiang, Rush, Barak, *Named Tensor Notation* (2021), sections 1 and 2: mathematics with

@@ -256,9 +256,7 @@ check(padding_mask)
 # **Predict** what happens if you hand our table of three tokens to both of torch's functions.
 
 # %%
-tokens = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64).to(
-    device
-)
+tokens = torch.tensor([[1.0, 0], [0, 1], [1, 1]], dtype=torch.float64, device=device)
 official = nn.MultiheadAttention(2, 1, batch_first=True).to(device, torch.float64)
 batch = tokens[None]  # (batch, token, d) = (1, 3, 2)
 identity = torch.eye(3, dtype=torch.float64, device=device)[None]
@@ -327,7 +325,7 @@ check(combine_masks)
 # *start*, as models that write often do, so that all sentences end at the same place.
 # **Predict** the first row of the third map.
 #
-# We let the official module draw it: no answer of yours is needed.
+# The official module combines the two for us; its signs are those of the table above.
 
 # %%
 is_padding = torch.tensor(
@@ -340,9 +338,9 @@ is_padding = torch.tensor(
 )
 blank = torch.zeros(3, 4, 2, dtype=torch.float64, device=device)
 future = nn.Transformer.generate_square_subsequent_mask(4, device=device) < 0
-weights = official(blank, blank, blank, attn_mask=future, key_padding_mask=is_padding)[
-    1
-]
+_, weights = official(
+    blank, blank, blank, attn_mask=future, key_padding_mask=is_padding
+)
 
 # %%
 names = ("no padding", "padded at the end", "padded at the start")
@@ -447,7 +445,7 @@ print("function, last row:", by_function[2].tolist())
 print("module, last row:  ", by_module[2].tolist())
 
 # %% [markdown]
-# The function gives zeros, as you did. The module gives NaN in this mode, and in others it
+# The function gives zeros. The module gives NaN in this mode, and in others it
 # differs again: chapter 09 has the list. Of the conventions to choose from, zeros are the one
 # that cannot spread.
 
@@ -556,7 +554,8 @@ def influence(model, x: Tensor) -> Tensor:
 
 
 # %% [markdown]
-# Four small models, each of which claims to be causal. **Predict** which of them leak, and where in the picture you will see it.
+# Four small models, each of which claims to be causal. **Predict** which of them leak, and where
+# in the picture you will see it.
 
 # %%
 generator = torch.Generator().manual_seed(5)
