@@ -84,6 +84,7 @@ figures.show(
 #
 # **Predict**: which of the two scenes is the shot?
 
+
 # %%
 def box(index: int) -> tuple[int, int, int, int]:
     """Row, column, height and width, in pixels, of the patch with this number."""
@@ -186,6 +187,7 @@ print("patch 0:", two_channels[0, :, 0:2, 0:2].flatten().tolist())
 # dimensions (`reshape`). Two loops over slices are right as well.
 # </details>
 
+
 # %% answer="patchify"
 def patchify(image: Tensor, patch: int) -> Tensor:
     """Cut images into patches, in reading order, channel-first inside.
@@ -199,6 +201,7 @@ def patchify(image: Tensor, patch: int) -> Tensor:
     tiles = tiles.permute(0, 2, 4, 1, 3, 5)  # (batch, row, column, channel, y, x)
     return tiles.reshape(batch, rows * columns, channels * patch * patch)
     ### END SOLUTION
+
 
 # %% check="patchify" points=4
 check(patchify)
@@ -269,6 +272,7 @@ print("same numbers:", torch.allclose(by_matrix, by_conv, rtol=0, atol=1e-10))
 # dimensions next to each other, the outer one first.
 # </details>
 
+
 # %% answer="unpatchify"
 def unpatchify(patches: Tensor, patch: int, height: int, width: int) -> Tensor:
     """Join patches to images: the inverse of patchify.
@@ -282,6 +286,7 @@ def unpatchify(patches: Tensor, patch: int, height: int, width: int) -> Tensor:
     tiles = tiles.permute(0, 3, 1, 4, 2, 5)  # (batch, channel, row, y, column, x)
     return tiles.reshape(len(patches), -1, height, width)
     ### END SOLUTION
+
 
 # %% check="unpatchify" points=3
 check(unpatchify)
@@ -351,6 +356,7 @@ for name, vector in zip(grey, vectors, strict=True):
 # diagonal that can never be the smallest, however far apart the patches are.
 # </details>
 
+
 # %% answer="nearest_patch"
 def nearest_patch(patches: Tensor) -> Tensor:
     """Index of the nearest other patch, for each patch.
@@ -361,6 +367,7 @@ def nearest_patch(patches: Tensor) -> Tensor:
     distances = torch.cdist(patches, patches)  # (patch, patch)
     return distances.fill_diagonal_(torch.inf).argmin(dim=1)
     ### END SOLUTION
+
 
 # %% check="nearest_patch" points=3
 check(nearest_patch)
@@ -490,7 +497,9 @@ figures.show(
 # %%
 for name in ("chelsea", "coffee", "rocket"):
     height, width = photos.photograph(name).shape[1:]
-    print(f"{name:8s} {height} x {width}: {(height // 16) * (width // 16)} whole patches of 16")
+    print(
+        f"{name:8s} {height} x {width}: {(height // 16) * (width // 16)} whole patches of 16"
+    )
 
 # %% [markdown]
 # The short lists are filled up with **padding**, and a mask remembers which tokens are not
@@ -532,6 +541,7 @@ print("three, divided by four:", (tokens[:3].sum(dim=0) / 4).tolist())
 # count what is real. If the count is 0, what may you divide by instead?
 # </details>
 
+
 # %% answer="context_mean"
 def context_mean(tokens: Tensor, is_padding: Tensor) -> Tensor:
     """Mean over the real tokens of each row; zeros for a row that is all padding.
@@ -543,6 +553,7 @@ def context_mean(tokens: Tensor, is_padding: Tensor) -> Tensor:
     count = (~is_padding).sum(dim=1, keepdim=True)  # (batch, 1)
     return real.sum(dim=1) / count.clamp(min=1)
     ### END SOLUTION
+
 
 # %% check="context_mean" points=3
 check(context_mean)
@@ -564,6 +575,7 @@ def share_elsewhere(weight: float) -> float:
     search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(tokens.numpy())
     nearest = torch.from_numpy(search.kneighbors(return_distance=False)[:, 0])
     return (photo != photo[nearest]).double().mean().item()
+
 
 # %%
 weights = [0.0, 0.1, 0.2, 0.5, 1.0, 2.0]
@@ -699,8 +711,10 @@ figures.show(
 mean_weights = result.attn_weights.mean(dim=1)  # (scene, patch)
 top_two = mean_weights.topk(2, dim=1).indices.sort(dim=1).values
 found = (top_two == test.marker_patches.sort(dim=1).values).all(dim=1)
-print("the two largest weights are kicker and keeper in over 95 % of scenes:",
-      found.double().mean().item() > 0.95)
+print(
+    "the two largest weights are kicker and keeper in over 95 % of scenes:",
+    found.double().mean().item() > 0.95,
+)
 print("more than 60 % of all attention falls on the two:", result.marker_share > 0.6)
 print(f"looking everywhere alike would give {200 / test.grid**2:.0f} %")
 
@@ -749,4 +763,6 @@ print(f"looking everywhere alike would give {200 / test.grid**2:.0f} %")
 
 # %%
 for name, credit in photos.CREDITS.items():
-    print(f"{name:10s} {credit.title}; {credit.author}; {credit.licence} ({credit.source})")
+    print(
+        f"{name:10s} {credit.title}; {credit.author}; {credit.licence} ({credit.source})"
+    )

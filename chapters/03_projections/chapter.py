@@ -97,7 +97,12 @@ print("W_Q\n", W_Q.cpu().numpy())
 # %%
 for channel in (0, 1):
     products = X[0] * W_Q[:, channel]
-    print(f"channel {channel}:", products.cpu().numpy(), "sum", f"{products.sum().item():.4f}")
+    print(
+        f"channel {channel}:",
+        products.cpu().numpy(),
+        "sum",
+        f"{products.sum().item():.4f}",
+    )
 
 # %% [markdown]
 # All tokens and all channels at once are one matrix product. The notes spell it in three
@@ -129,12 +134,19 @@ for name, matrix in {"Q": Q, "K": K, "V": V}.items():
 # of a pair is $q \cdot k = |q|\,|k| \cos\theta$: zero on the dashed line, at a right angle to
 # the arrow; the farther on the arrow's side, the larger; negative on the other side.
 
+
 # %%
 def draw_plane(axes, queries: Tensor, keys: Tensor, chosen: int) -> None:
     """One query as an arrow, all keys as numbered points."""
     q, k = queries[chosen].cpu().numpy(), keys.cpu().numpy()
-    arrow = {"arrowstyle": "-|>", "color": figures.PALETTE[4], "linewidth": 2.5,
-             "shrinkA": 0, "shrinkB": 0, "mutation_scale": 18}
+    arrow = {
+        "arrowstyle": "-|>",
+        "color": figures.PALETTE[4],
+        "linewidth": 2.5,
+        "shrinkA": 0,
+        "shrinkB": 0,
+        "mutation_scale": 18,
+    }
     axes.annotate("", xy=q, xytext=(0, 0), arrowprops=arrow)
     axes.axline((0, 0), (-q[1], q[0]), color=figures.MUTED, linestyle="--", linewidth=1)
     axes.scatter([0, q[0]], [0, q[1]], s=0, label=f"query {chosen}")
@@ -145,9 +157,13 @@ def draw_plane(axes, queries: Tensor, keys: Tensor, chosen: int) -> None:
     axes.set_aspect("equal", adjustable="datalim")
     axes.set(xlabel="channel 0", ylabel="channel 1")
 
+
 # %%
 figure, panels = figures.small_multiples(
-    2, width=4.0, height=3.6, title="Key 6 lies farthest along query 5, and against query 7"
+    2,
+    width=4.0,
+    height=3.6,
+    title="Key 6 lies farthest along query 5, and against query 7",
 )
 for axes, chosen in zip(panels, (5, 7), strict=True):
     draw_plane(axes, Q, K, chosen)
@@ -206,6 +222,7 @@ print("same as Q:", torch.allclose(q_proj(X), Q, rtol=0, atol=1e-12))
 # is a bias too.
 # </details>
 
+
 # %% answer="project"
 def project(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Project tokens in the layout of nn.Linear.
@@ -217,6 +234,7 @@ def project(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     out = x @ weight.T  # (batch, token, d_k)
     return out if bias is None else out + bias
     ### END SOLUTION
+
 
 # %% check="project" points=3
 check(project)
@@ -266,6 +284,7 @@ for name, scores in {"query": (Q + bias) @ K.T, "key": Q @ (K + bias).T}.items()
 # letters are the indices.
 # </details>
 
+
 # %% answer="attention_scores"
 def attention_scores(query: Tensor, key: Tensor) -> Tensor:
     """Unscaled dot products of all queries with all keys.
@@ -275,6 +294,7 @@ def attention_scores(query: Tensor, key: Tensor) -> Tensor:
     ### BEGIN SOLUTION
     return query @ key.transpose(-2, -1)  # (batch, query, key)
     ### END SOLUTION
+
 
 # %% check="attention_scores" points=3
 check(attention_scores)
@@ -344,6 +364,7 @@ print("scores ", (q @ k.T).tolist())
 # of the two gives no error: say for each line who speaks.
 # </details>
 
+
 # %% answer="cross_scores"
 def cross_scores(x: Tensor, context: Tensor, w_q: Tensor, w_k: Tensor) -> Tensor:
     """Unscaled scores of the tokens of x against those of another sequence.
@@ -356,6 +377,7 @@ def cross_scores(x: Tensor, context: Tensor, w_q: Tensor, w_k: Tensor) -> Tensor
     key = context @ w_k  # (batch, key, d_k)
     return torch.einsum("bqc,bkc->bqk", query, key)
     ### END SOLUTION
+
 
 # %% check="cross_scores" points=3
 check(cross_scores)
@@ -404,7 +426,9 @@ figures.show(
 # %%
 unit = torch.eye(3, dtype=torch.float64, device=device)  # a row for each channel
 q, k = unit[0] @ W_Q, unit[2] @ W_K
-print("query", q.cpu().numpy(), " key", k.cpu().numpy(), " score", f"{(q @ k).item():.4f}")
+print(
+    "query", q.cpu().numpy(), " key", k.cpu().numpy(), " score", f"{(q @ k).item():.4f}"
+)
 
 # %% [markdown]
 # So channel 0 of the asker and channel 2 of the answerer add $0.7736\; x_0\, y_2$ to the
@@ -429,6 +453,7 @@ print("query", q.cpu().numpy(), " key", k.cpu().numpy(), " score", f"{(q @ k).it
 # For a square pair every order runs: test with d_k different from d_model.
 # </details>
 
+
 # %% answer="qk_circuit"
 def qk_circuit(w_q: Tensor, w_k: Tensor) -> Tensor:
     """The matrix between two tokens that gives their unscaled score.
@@ -438,6 +463,7 @@ def qk_circuit(w_q: Tensor, w_k: Tensor) -> Tensor:
     ### BEGIN SOLUTION
     return w_q @ w_k.T
     ### END SOLUTION
+
 
 # %% check="qk_circuit" points=3
 check(qk_circuit)
@@ -501,6 +527,7 @@ print(f"one full M:        {d_model * d_model:,} numbers")
 #
 # Time to design. Here is a small scene of twelve patches. A token is one-hot colour (blue,
 # orange, plum), then one-hot shape (circle, square, triangle): six channels, two of them 1.
+
 
 # %%
 def draw_patch(colour: int, shape: int, side: int = 24) -> Tensor:
@@ -572,6 +599,7 @@ figures.show(
 # Numbering the colours 1, 2, 3 in one channel will not do: multiply it out.
 # </details>
 
+
 # %% answer="design_qk"
 def design_qk() -> tuple[Tensor, Tensor]:
     """Query and key weights with which a token finds its own colour.
@@ -584,6 +612,7 @@ def design_qk() -> tuple[Tensor, Tensor]:
     w[:3] = torch.eye(3)  # a channel for each colour; shapes stay silent
     return w, w.clone()
     ### END SOLUTION
+
 
 # %% check="design_qk" points=4
 check(design_qk)
@@ -608,9 +637,12 @@ def own_colour_share() -> Tensor:
     weights = torch.softmax((kind_tokens @ w_q) @ (kind_tokens @ w_k).T, dim=-1)
     return (weights * same_colour).sum(dim=-1)  # (query,)
 
+
 # %%
 before = [(kind_tokens @ w).detach() for w in (w_q, w_k)]
-print("smallest share before training below 50 %:", own_colour_share().min().item() < 0.5)
+print(
+    "smallest share before training below 50 %:", own_colour_share().min().item() < 0.5
+)
 
 optimizer = torch.optim.Adam([w_q, w_k], lr=0.05)
 for _ in range(300):
@@ -620,7 +652,10 @@ for _ in range(300):
     optimizer.step()
 
 after = [(kind_tokens @ w).detach() for w in (w_q, w_k)]
-print("smallest share after training above 99 %: ", own_colour_share().min().item() > 0.99)
+print(
+    "smallest share after training above 99 %: ", own_colour_share().min().item() > 0.99
+)
+
 
 # %%
 def draw_directions(axes, queries: Tensor, keys: Tensor) -> None:
@@ -628,10 +663,13 @@ def draw_directions(axes, queries: Tensor, keys: Tensor) -> None:
     q, k = queries.cpu().numpy(), keys.cpu().numpy()
     for (colour, shape), query, key in zip(kinds.tolist(), q, k, strict=True):
         paint = figures.PALETTE[colour]
-        axes.plot([0, query[0]], [0, query[1]], color=paint, linestyle="-", linewidth=1.5)
+        axes.plot(
+            [0, query[0]], [0, query[1]], color=paint, linestyle="-", linewidth=1.5
+        )
         axes.scatter(*key, color=paint, marker="os^"[shape], s=45, zorder=3)
     axes.margins(x=0.55, y=0.35)
     axes.set(xlabel="channel 0", ylabel="channel 1")
+
 
 # %%
 figure, (left, right) = figures.small_multiples(
@@ -641,10 +679,18 @@ draw_directions(left, *before)
 draw_directions(right, *after)
 left.set_title("before")
 right.set_title("after")
-for name, middle in zip(("blue", "orange", "plum"), after[1].view(3, 3, 2).mean(1).cpu(), strict=True):
+for name, middle in zip(
+    ("blue", "orange", "plum"), after[1].view(3, 3, 2).mean(1).cpu(), strict=True
+):
     away = 32 * middle / middle.norm()
-    right.annotate(name, middle.tolist(), xytext=away.tolist(), textcoords="offset points",
-                   ha="center", va="center")
+    right.annotate(
+        name,
+        middle.tolist(),
+        xytext=away.tolist(),
+        textcoords="offset points",
+        ha="center",
+        va="center",
+    )
 figures.show(
     figure,
     alt="Two plots of the nine kinds of token: queries as lines from the origin, keys as "
@@ -689,7 +735,9 @@ figures.show(
 
 # %%
 scenes = make_scenes(500, seed=3)
-x = F.unfold(scenes.images, scenes.patch, stride=scenes.patch).mT  # pixels of each patch
+x = F.unfold(
+    scenes.images, scenes.patch, stride=scenes.patch
+).mT  # pixels of each patch
 x = x.double().to(device)  # (scene, token, d_model) = (500, 49, 192)
 print("tokens:", tuple(x.shape))
 
@@ -701,6 +749,7 @@ def pixel(row: int, column: int) -> list[int]:
     """The channels that hold red, green and blue of one pixel of a patch."""
     side = scenes.patch
     return [(colour * side + row) * side + column for colour in range(3)]
+
 
 # %% [markdown]
 # **Who answers?** The kicker stands on sand, the keeper before the net, all the others on the
@@ -724,8 +773,12 @@ shirts = kickers[:, pixel(2, 2)].unique(dim=0)  # (shirt, 3)
 W_V_shirt = torch.zeros(192, len(shirts), dtype=torch.float64, device=device)
 W_V_shirt[pixel(2, 2)] = torch.linalg.pinv(shirts)  # shirts @ this is one-hot
 
-print("numbers in W_Q and W_K that are not zero:",
-      int((W_Q_ball != 0).sum() + (W_K_corner != 0).sum()), "of", 2 * 192)
+print(
+    "numbers in W_Q and W_K that are not zero:",
+    int((W_Q_ball != 0).sum() + (W_K_corner != 0).sum()),
+    "of",
+    2 * 192,
+)
 
 # %% [markdown]
 # **Predict** the ball's 49 weights: how many of them will be visibly above zero?
@@ -737,8 +790,10 @@ v = x @ W_V_shirt  # (scene, key, shirt)
 
 ball_weights = torch.softmax(q * k, dim=-1)  # (scene, key)
 on_markers = ball_weights.gather(1, scenes.marker_patches.to(device)).sum(dim=-1)
-print("weight on kicker and keeper above 99.9 % in all 500 scenes:",
-      bool((on_markers > 0.999).all()))
+print(
+    "weight on kicker and keeper above 99.9 % in all 500 scenes:",
+    bool((on_markers > 0.999).all()),
+)
 
 # %%
 figure = figures.attention_on_image(
