@@ -6,6 +6,9 @@ BIN     = $(VENV)/bin
 DEVICE ?= cpu
 JOBS   ?= 2
 
+# JupyterLab refuses to run as root, as in a container, unless told.
+AS_ROOT = $(shell test "$$(id -u)" = 0 && echo --allow-root)
+
 # One thread per process: several processes run side by side.
 export OMP_NUM_THREADS ?= 1
 export PYTHONUTF8 = 1
@@ -34,7 +37,7 @@ $(STAMP):
 	@rm -f $(VENV)/.stamp-* && touch $@
 
 lab: setup ## open JupyterLab on the release notebooks
-	$(BIN)/jupyter lab --notebook-dir=release --LabApp.news_url=None
+	$(BIN)/jupyter lab --notebook-dir=release --LabApp.news_url=None $(AS_ROOT)
 
 demo: setup ## take a sample class through the whole course
 	@$(BIN)/attention-course demo

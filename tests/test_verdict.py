@@ -21,7 +21,12 @@ from attention_course.author.exercise import (
 )
 from attention_course.author.keys import make_exercise_key, make_key
 from attention_course.learn.answer_key import AnswerKey
-from attention_course.learn.comparison import agree, first_difference
+from attention_course.learn.comparison import (
+    agree,
+    fingerprint,
+    first_difference,
+    same_fingerprint,
+)
 from attention_course.learn.encoding import decode, encode
 from attention_course.learn.observation import observe
 from attention_course.learn.report import VerdictDisplay
@@ -253,6 +258,31 @@ def test_agreement() -> None:
     assert agree(0.1 + 0.2, 0.3)
     assert not agree(float("nan"), 0.3)
     assert first_difference(a, a + torch.tensor([0, 1, 0, 0.0])) == ((1,), 2.0, 3.0)
+
+
+def test_without_a_tensor_among_the_inputs_the_device_is_free() -> None:
+    exercise = Exercise("eye", fewer="a test")
+    exercise.reference(lambda n: torch.eye(n))
+
+    @exercise.cases
+    def _(draw):
+        yield call("three", 3)
+
+    case_key = make_exercise_key(exercise, 1, 0)
+    assert not [i for i in case_key.expected["three"] if i.startswith("device:")]
+    assert judge(case_key, observe(lambda n: torch.eye(n), case_key.cases)).complete
+
+
+def test_fingerprints_tell_tensors_apart() -> None:
+    base = torch.randn(3, 4, dtype=torch.float64)
+    others = [base + 1e-6, base.T.contiguous(), base.flip(0), base.view(2, 6)]
+    changed = base.clone()
+    changed[2, 3] = float("nan")
+    lowest = torch.full((3, 4), torch.finfo(torch.float64).min, dtype=torch.float64)
+    for other in (*others, changed, lowest):
+        assert not same_fingerprint(fingerprint(base), fingerprint(other))
+        assert same_fingerprint(fingerprint(other), fingerprint(other + 0))
+    assert same_fingerprint(fingerprint(base), fingerprint(base + 1e-13))
 
 
 # ------------------------------------------------------------------------ modules

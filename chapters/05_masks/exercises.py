@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
 import torch
@@ -31,7 +30,6 @@ def _(draw: Draw) -> Iterator[Sample]:
             num_keys,
             aspect=aspect,
             note=f"{num_queries} queries, {num_keys} keys{note}",
-            view="device_is_free",
         )
 
     for size in (5, 8, 1, draw.integer(9, 13)):
@@ -1163,43 +1161,40 @@ to_additive = Exercise("to_additive")
 
 @to_additive.cases
 def _(draw: Draw) -> Iterator[Sample]:
-    additive = partial(call, view="sums_stay_finite")
     half, single, double = torch.float16, torch.float32, torch.float64
-    yield additive("float64", draw.mask(4, 5), double)
-    yield additive("same sizes again", draw.mask(4, 5), double)
-    yield additive("float32", draw.mask(6, 3), single)
-    yield additive(
-        "float16", draw.mask(3, 7), half, note="float16, which ends at 65504"
-    )
-    yield additive("a mask for each item", draw.mask(2, 1, 5, 4), double)
-    yield additive("a mask for each head", draw.mask(3, 2, 4, 6), single)
-    yield additive("one item, half", draw.mask(1, 1, 6, 5), half)
-    yield additive("one row", draw.mask(1, 8), single)
-    yield additive("three dimensions", draw.mask(4, 3, 5), half)
+    yield call("float64", draw.mask(4, 5), double)
+    yield call("same sizes again", draw.mask(4, 5), double)
+    yield call("float32", draw.mask(6, 3), single)
+    yield call("float16", draw.mask(3, 7), half, note="float16, which ends at 65504")
+    yield call("a mask for each item", draw.mask(2, 1, 5, 4), double)
+    yield call("a mask for each head", draw.mask(3, 2, 4, 6), single)
+    yield call("one item, half", draw.mask(1, 1, 6, 5), half)
+    yield call("one row", draw.mask(1, 8), single)
+    yield call("three dimensions", draw.mask(4, 3, 5), half)
     empty = draw.mask(5, 6)
     empty[0], empty[3] = False, True
-    yield additive(
+    yield call(
         "empty row",
         empty,
         double,
         aspect="masks",
         note="one row is fully masked, one fully visible",
     )
-    yield additive(
+    yield call(
         "all allowed",
         torch.ones(3, 4, dtype=torch.bool),
         single,
         aspect="masks",
         note="the mask allows everything",
     )
-    yield additive(
+    yield call(
         "all forbidden",
         torch.zeros(2, 5, dtype=torch.bool),
         half,
         aspect="masks",
         note="the mask forbids everything",
     )
-    yield additive(
+    yield call(
         "not contiguous",
         noncontiguous(draw.mask(5, 7)),
         double,

@@ -145,8 +145,10 @@ def print_where(course: Path) -> None:
     print(f"Feedback:   {course / 'feedback'}/STUDENT/CHAPTER/CHAPTER.html")
     print(f"Notebooks:  {course / 'autograded'}")
     print("JupyterLab for students:   make lab")
-    print(f"Formgrader for you:        cd {course} && {_jupyter()} lab")
+    print(f"Formgrader for you:        cd {course} && {_lab()}")
 
 
-def _jupyter() -> Path:
-    return Path(sys.executable).parent / "jupyter"
+def _lab() -> str:
+    as_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    command = f"{Path(sys.executable).parent / 'jupyter'} lab"
+    return f"{command} --allow-root" if as_root else command

@@ -16,6 +16,7 @@ TOLERANCE = {
 }
 """Largest error that is still agreement, relative to the largest expected number."""
 
+LARGEST = 1e300  # so that the sums of a fingerprint stay finite
 IRRATIONAL = (math.sqrt(5) / 2 - 0.5, math.sqrt(2) - 1)
 
 
@@ -81,6 +82,7 @@ def fingerprint(value: Any) -> Any:
         return value
     numbers = (torch.view_as_real(value) if value.is_complex() else value).double()
     numbers = numbers.flatten().nan_to_num(nan=3.7, posinf=5.3, neginf=-5.3)
+    numbers = numbers.clamp(-LARGEST, LARGEST)
     places = torch.arange(1, numbers.numel() + 1, dtype=torch.float64)
     sums = [float(numbers @ (places * r % 1 - 0.5)) for r in IRRATIONAL]
     largest = float(numbers.abs().max()) if numbers.numel() else 0.0

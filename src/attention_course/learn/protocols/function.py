@@ -44,6 +44,9 @@ def _values(function: Any, case: Case, device: torch.device, seen: Observation) 
     finally:
         inputs.record_unchanged(seen)
     record(seen, "output", result, device, live.get("outputs"))
+    if not inputs.any_tensor:  # then the device is free
+        for item in [item for item in seen if item.startswith("device:")]:
+            del seen[item]
     if isinstance(result, nn.Module):
         _record_identity(seen, result, named)
 

@@ -84,6 +84,11 @@ class Inputs:
         ]
         self._before = [tensor.detach().clone() for _, tensor in self._leaves]
 
+    @property
+    def any_tensor(self) -> bool:
+        """Whether there is a tensor whose device a result could share."""
+        return bool(self._leaves)
+
     def record_unchanged(self, seen: Observation) -> None:
         """Record for each tensor whether it holds what it held at the start."""
         for (name, tensor), before in zip(self._leaves, self._before, strict=True):
