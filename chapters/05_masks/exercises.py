@@ -235,7 +235,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         return draw.permutation(num_keys - 1)[:batch] + 1
 
     def with_ends(batch: int, num_keys: int) -> Tensor:
-        found = lengths(batch, num_keys)
+        found = draw.integers(1, num_keys, batch)
         found[draw.permutation(batch)[:2]] = torch.tensor([0, num_keys])
         return found
 
