@@ -36,17 +36,24 @@ def make_key(
     exercises: Mapping[str, Exercise],
     points: Mapping[str, float],
     seed: int = PUBLIC_SEED,
+    *,
+    mistakes: bool = True,
 ) -> AnswerKey:
-    """The answer key of a chapter for one seed; `points` by exercise name."""
+    """The answer key of a chapter for one seed; `points` by exercise name.
+
+    Without `mistakes` it takes much less time, and no hint is told.
+    """
     keys = {
-        name: make_exercise_key(exercise, points.get(name, 1), seed)
+        name: make_exercise_key(exercise, points.get(name, 1), seed, mistakes=mistakes)
         for name, exercise in exercises.items()
     }
     return AnswerKey(chapter, seed, keys)
 
 
-def make_exercise_key(exercise: Exercise, points: float, seed: int) -> ExerciseKey:
-    """The answer key of one exercise for one seed."""
+def make_exercise_key(
+    exercise: Exercise, points: float, seed: int, *, mistakes: bool = True
+) -> ExerciseKey:
+    """The answer key of one exercise for one seed, with or without its mistakes."""
     reference = exercise.reference_answer
     draw = Draw(seed, f"{exercise.name}/upstream")
     names = argument_names(reference)
@@ -56,18 +63,18 @@ def make_exercise_key(exercise: Exercise, points: float, seed: int) -> ExerciseK
     expected = viewed(reference, cases)
     for case in cases:
         _must_stand(exercise, case, expected[case.name])
-    mistakes = tuple(
+    known = tuple(
         KnownMistake(
             mistake.name,
             mistake.hint,
             _differs(cases, expected, viewed(mistake.answer, cases)),
         )
         for mistake in exercise.mistakes.values()
-        if mistake.same_as is None
+        if mistakes and mistake.same_as is None
     )
     kind = "class" if inspect.isclass(reference) else "function"
     aspects = _aspects(exercise, cases, expected)
-    return ExerciseKey(exercise.name, kind, points, aspects, cases, expected, mistakes)
+    return ExerciseKey(exercise.name, kind, points, aspects, cases, expected, known)
 
 
 def make_case(sample: Sample, reference: Any, names: list[str], draw: Draw) -> Case:
