@@ -1,4 +1,4 @@
-"""Views for chapter 04."""
+"""A view for functions of attention weights: chapters 02 and 04."""
 
 from __future__ import annotations
 
@@ -18,4 +18,5 @@ def gradient_along_simplex(seen: Observation, case: Case) -> Observation:
     gradient = seen.get("grad:weights")
     if not isinstance(gradient, Tensor):
         return seen
-    return {**seen, "grad:weights": gradient - gradient.mean()}
+    centred = gradient - gradient.mean(dim=-1, keepdim=True)
+    return {**seen, "grad:weights": centred}
