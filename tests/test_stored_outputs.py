@@ -98,6 +98,18 @@ BREAK = {
         lambda cells: cells[0]["outputs"][0].update(name="stderr"),
         "cell 0 writes to stderr",
     ),
+    "an address": (
+        lambda cells: cells[0]["outputs"][0].update(
+            text="<object at 0x7f12ab34cd56>\n"
+        ),
+        "differs from run to run",
+    ),
+    "a device": (
+        lambda cells: cells[1]["outputs"][0]["data"].update(
+            {"text/plain": "tensor([1.], device='cuda:0')"}
+        ),
+        "differs from run to run",
+    ),
     "an error": (
         lambda cells: cells[0]["outputs"].append(
             {"output_type": "error", "ename": "E", "evalue": "", "traceback": []}

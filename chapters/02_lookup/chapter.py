@@ -325,7 +325,7 @@ for axes, curve in zip(all_axes, fitted.values(), strict=True):
     axes.plot(x.cpu(), y.cpu(), "o", color=figures.MUTED, ms=4, label="measured")
     axes.plot(places.cpu(), curve, "-", color=figures.PALETTE[0], label="fitted")
     axes.set(xlabel="x", ylabel="y")
-all_axes[0].legend(loc="lower left", fontsize=8)
+_ = all_axes[0].legend(loc="lower left", fontsize=8)
 
 # %%
 figures.show(

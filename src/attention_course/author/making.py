@@ -26,6 +26,7 @@ from attention_course.author.editions import (
 )
 from attention_course.author.exercise import Exercise, load_exercises
 from attention_course.author.keys import PUBLIC_SEED, make_key
+from attention_course.author.stored import fleeting
 from attention_course.learn.answer_key import FILE_NAME, AnswerKey
 from attention_course.learn.comparison import agree
 
@@ -112,7 +113,7 @@ def _error(cell: NotebookNode) -> str:
 
 
 def refuse_noise(notebook: NotebookNode, chapter: Chapter) -> None:
-    """Raise `ChapterError` for an error or anything on stderr in stored outputs."""
+    """Raise `ChapterError` for an error, stderr or an address in stored outputs."""
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
@@ -120,6 +121,12 @@ def refuse_noise(notebook: NotebookNode, chapter: Chapter) -> None:
         if error := _error(cell):
             raise ChapterError(chapter.path, line, f"the cell failed: {error}")
         for output in cell.outputs:
+            if found := fleeting(output):
+                raise ChapterError(
+                    chapter.path,
+                    line,
+                    f"shows {found!r}, which differs from run to run",
+                )
             if output.output_type == "stream" and output.name == "stderr":
                 text = output.text.strip()[:300]
                 raise ChapterError(chapter.path, line, f"writes to stderr: {text}")

@@ -8,6 +8,7 @@ opt out, and every stored picture must carry the data that it draws, and a descr
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ OPT_OUTS = ("NBVAL_", "PYTEST_VALIDATE_IGNORE_OUTPUT")
 OPT_OUT_TAGS = ("nbval-", "raises-exception", "pytest-validate")
 WORDS = {"title", "xlabel", "ylabel"}
 """What a picture's record says about its axes; everything else in it was drawn."""
+
+FLEETING = re.compile(r" at 0x[0-9a-f]{6,}|device='?cuda")
+"""What differs from run to run or from machine to machine: addresses, devices."""
 
 Notebook = dict[str, Any]
 
@@ -60,6 +64,8 @@ def _output_problems(index: int, output: dict[str, Any]) -> Iterator[str]:
         yield f"cell {index} stores an error: {output['ename']}"
     if output.get("name") == "stderr":
         yield f"cell {index} writes to stderr"
+    if found := fleeting(output):
+        yield f"cell {index} shows {found!r}, which differs from run to run"
     if "image/png" not in output.get("data", {}):
         return
     metadata = output.get("metadata", {})
@@ -68,6 +74,18 @@ def _output_problems(index: int, output: dict[str, Any]) -> Iterator[str]:
     data = metadata.get("attention_course", {}).get("data", {})
     if not any(set(axes) - WORDS for axes in data.get("axes", [])):
         yield f"cell {index} stores a picture without the data that it draws"
+
+
+def fleeting(output: dict[str, Any]) -> str:
+    """An address or a device in what an output shows as text, or an empty string."""
+    data = output.get("data", {})
+    texts = [
+        output.get("text", ""),
+        data.get("text/plain", ""),
+        data.get("text/html", ""),
+    ]
+    found = FLEETING.search("\n".join(map(text_of, texts)))
+    return found.group().strip() if found else ""
 
 
 def refuse(paths: list[Path]) -> list[str]:
