@@ -353,6 +353,7 @@ def _(draw: Draw) -> Iterator[Sample]:
     yield call("all sizes different", *qk(2, 4, 5, 7))
     yield call("same sizes again", *qk(2, 4, 5, 7))
     yield call("more queries than keys", *qk(3, 6, 2, 5))
+    yield call("wide", *qk(2, 3, 5, 16), note="16 channels")
     yield call(
         "as many queries as keys",
         *qk(2, 4, 4, 3),

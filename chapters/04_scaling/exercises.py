@@ -191,8 +191,8 @@ def _(draw: Draw) -> Iterator[Sample]:
     query, key, value = qkv(2, nq=3, nk=4, d=6, dv=5, scale=40.0)
     yield call(
         "scores far below zero",
-        query.abs(),
-        -key.abs(),
+        query.abs() + 20,
+        -key.abs() - 20,
         value,
         outputs=both,
         aspect="robustness",
@@ -758,8 +758,8 @@ def _(draw: Draw) -> Iterator[Sample]:
     query, keys, values, upstream = inputs(4, 6, 5, scale=40.0)
     yield call(
         "scores far below zero",
-        query.abs(),
-        -keys.abs(),
+        query.abs() + 20,
+        -keys.abs() - 20,
         values,
         upstream,
         aspect="robustness",
