@@ -482,6 +482,21 @@ def test_images_are_drawn_crisp_with_their_boxes():
     assert {axes.images[0].get_interpolation() for axes in figure.axes} == {"nearest"}
 
 
+def test_a_sign_can_be_read_without_colours():
+    scores = [[1.0, -1.0], [-0.5, 0.01]]
+    figure = figures.attention_maps({"a": scores}, annotate=False, signed=True)
+    marked = [(*t.get_position(), t.get_text()) for t in figure.axes[0].texts]
+    assert marked == [(1, 0, "\N{MINUS SIGN}"), (0, 1, "\N{MINUS SIGN}")]
+
+
+def test_bars_side_by_side_differ_in_more_than_colour():
+    values = {str(i): i for i in range(1, 7)}
+    bars = figures.grouped_bars({"a": values}, "y", "Six").axes[0].containers
+    patterns = [bar.patches[0].get_hatch() for bar in bars]
+    assert patterns[:2] == [None, None]
+    assert len(set(patterns)) == 5
+
+
 def test_a_map_on_axes_of_ones_own_is_the_map():
     axes = figures.new_figure(title="Mine")[1]
     figures.draw_map(axes, torch.eye(2), ["a", "b"], ["c", "d"], maximum=2)

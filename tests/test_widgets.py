@@ -90,6 +90,16 @@ def test_shared_panels_have_the_same_limits(published):
     assert len({axes.get_ylim() for axes in figure.axes}) == 1
 
 
+def test_a_legend_names_the_lines_once(published):
+    def named(axes, slope):
+        axes.plot([0, slope], label="line")
+        axes.set(xlabel="x", ylabel="y")
+
+    widgets.explore(named, title="S", alt=ALT, legend="upper left", slope=[1.0, 4.0])
+    [(figure, _, _)] = published
+    assert [axes.get_legend() is not None for axes in figure.axes] == [True, False]
+
+
 def test_the_alt_text_and_the_data_are_published(capsys):
     widgets.explore(draw, title="Steeper", alt=ALT, slope=[1.0, 4.0])
     assert capsys.readouterr().out == f"Figure: Steeper. {ALT}\n"
@@ -263,7 +273,7 @@ def test_a_moved_control_draws_again_and_says_so_in_words(frontend):
 
 
 def test_the_picture_under_the_control_keeps_the_panels_limits():
-    redrawing = widgets._Redrawing(draw, ALT, "", ((0.0, 2.0), (-1.0, 7.0)))
+    redrawing = widgets._Redrawing(draw, ALT, "", "", ((0.0, 2.0), (-1.0, 7.0)))
     [axes] = redrawing.figure("slope 3", {"slope": 3}).axes
     assert (axes.get_xlim(), axes.get_ylim()) == ((0.0, 2.0), (-1.0, 7.0))
     assert axes.lines[0].get_ydata()[1] == 3

@@ -17,8 +17,7 @@
 # - sum up the surroundings in one vector, without the padding;
 # - predict which context a simple model can use.
 #
-# **Time**: about 75 minutes. **You need** Python, and a little PyTorch: tensors, shapes,
-# indexing.
+# **Time**: about 75 minutes. **You need** chapter 00: tensors, their shapes, dot products.
 
 # %%
 import torch
@@ -641,7 +640,8 @@ print("looking at the two:", (at_the_two @ shirts).tolist())
 # ## The experiment: four kinds of context
 #
 # Four small models learn *shot* or *back pass* from 3000 scenes, and are tested on 1000 new
-# ones. All embed patches and end in the same small network. They differ in what reaches it:
+# ones. All turn patches into vectors by a linear map (they *embed* them) and end in the same
+# small network. They differ in what reaches it:
 #
 # - **centre patch**: the ball alone;
 # - **3×3 window**: the ball and its eight neighbours;
@@ -689,7 +689,8 @@ print(f"expected:           {1000 * 8 * 7 / (48 * 47):.1f}")
 # then it needs a weight of its own for each place where a player may stand. Attention has one
 # rule for all places: find the one on the sand, find the one in the net.
 #
-# Did it really find that rule? We can look at what it looks at. **Predict** where the dark
+# Did it really find that rule? We can look at what it looks at. (It looks several times at once,
+# with several *heads*, which chapter 06 explains; here is their mean.) **Predict** where the dark
 # squares will be.
 
 # %%

@@ -71,13 +71,15 @@ print((q @ k.T).cpu().numpy())
 #
 # $$Q = X W_Q \qquad K = X W_K \qquad V = X W_V$$
 #
-# Three matrices, the same for all tokens. They are what a model learns.
+# Three matrices, the same for all tokens. They are what a model learns; one such set is called a
+# **head**. A token has $d_{model}$ numbers, a query or a key $d_k$, a value $d_v$.
 
 # %% [markdown]
 # ## Eight tokens by hand
 #
 # Now with numbers that nobody chose: the eight tokens of width 3, and the three matrices,
-# of the lecture notes from which this course grew. They were drawn at random.
+# of the lecture notes from which this course grew. They were drawn at random. (The module `seed`
+# holds them.)
 
 # %%
 X = seed.X.to(device)  # (token, d_model) = (8, 3)
@@ -508,7 +510,8 @@ figures.show(
 # to be split. Whoever wants to know what a head looks for reads $M$.
 #
 # Then why two thin matrices, and not one $M$? **Predict** the rank of the 8 × 8 table of
-# scores, and the number of parameters either way, for width 512 and $d_k = 64$.
+# scores (how many of its rows are not made up of others), and the number of parameters either
+# way, for width 512 and $d_k = 64$.
 
 # %%
 print("rank of the scores:", torch.linalg.matrix_rank(attn_scores).item())
@@ -525,8 +528,9 @@ print(f"one full M:        {d_model * d_model:,} numbers")
 # %% [markdown]
 # ## Ask a question of your own
 #
-# Time to design. Here is a small scene of twelve patches. A token is one-hot colour (blue,
-# orange, plum), then one-hot shape (circle, square, triangle): six channels, two of them 1.
+# Time to design. Here is a small scene of twelve patches. *One-hot* means a 1 in the place of the
+# answer and 0 elsewhere. A token is one-hot colour (blue, orange, plum), then one-hot shape
+# (circle, square, triangle): six channels, two of them 1.
 
 
 # %%
@@ -663,9 +667,8 @@ def draw_directions(axes, queries: Tensor, keys: Tensor) -> None:
     q, k = queries.cpu().numpy(), keys.cpu().numpy()
     for (colour, shape), query, key in zip(kinds.tolist(), q, k, strict=True):
         paint = figures.PALETTE[colour]
-        axes.plot(
-            [0, query[0]], [0, query[1]], color=paint, linestyle="-", linewidth=1.5
-        )
+        dashes = ("-", "--", ":")[colour]
+        axes.plot([0, query[0]], [0, query[1]], color=paint, ls=dashes, lw=1.8)
         axes.scatter(*key, color=paint, marker="os^"[shape], s=45, zorder=3)
     axes.margins(x=0.55, y=0.35)
     axes.set(xlabel="channel 0", ylabel="channel 1")

@@ -42,6 +42,7 @@ def explore(
     height: float = 2.2,
     share: bool = False,
     scale: str = "",
+    legend: str = "",
     data: Mapping[str, Any] | None = None,
     **choices: Choices,
 ) -> None:
@@ -64,6 +65,7 @@ def explore(
         height: of one panel, inches.
         share: all panels, and the picture under the control, have the same limits.
         scale: draws a colour bar of this name, for panels with a map.
+        legend: names the lines in the first panel, at this place ("lower left").
         data: further facts for the figure's metadata.
         choices: by name, the values of the panels: a list, or a dict by label.
 
@@ -93,11 +95,12 @@ def explore(
                 axes.label_outer()
         across = columns or len(panels)
         _add_bar(panels[min(across, len(panels)) - 1], scale, width)
+        _add_legend(panels[0], legend)
     limits = (panels[0].get_xlim(), panels[0].get_ylim()) if share else None
     facts = {**(data or {}), "choices": {n: list(by) for n, by in named.items()}}
     show(figure, alt, facts)
     if somebody_is_there() and importlib.util.find_spec("ipywidgets"):
-        _show_controls(_Redrawing(draw, alt, scale, limits), named)
+        _show_controls(_Redrawing(draw, alt, scale, legend, limits), named)
 
 
 def somebody_is_there() -> bool:
@@ -169,6 +172,11 @@ def _add_bar(axes: Axes, scale: str, width: float) -> None:
         colour_bar(axes, axes.images[0], scale, width)
 
 
+def _add_legend(axes: Axes, place: str) -> None:
+    if place:
+        axes.legend(loc=place, fontsize=8)
+
+
 class _Redrawing:
     """The picture under the controls: one panel, a little larger."""
 
@@ -177,11 +185,13 @@ class _Redrawing:
         draw: Callable[..., None],
         alt: str,
         scale: str,
+        legend: str,
         limits: tuple[Any, Any] | None,
     ) -> None:
         self.draw = draw
         self.alt = alt
         self.scale = scale
+        self.legend = legend
         self.limits = limits
 
     def figure(self, label: str, chosen: Mapping[str, Any]) -> Figure:
@@ -192,6 +202,7 @@ class _Redrawing:
             if self.limits is not None:
                 axes.set(xlim=self.limits[0], ylim=self.limits[1])
             _add_bar(axes, self.scale, 4.0)
+            _add_legend(axes, self.legend)
         return figure
 
     def html(self, label: str, chosen: Mapping[str, Any]) -> str:

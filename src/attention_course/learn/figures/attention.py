@@ -398,6 +398,8 @@ def _heat(
     axes.tick_params(which="both", length=0)
     if annotate is None:
         annotate = max(rows, columns) <= 12 and cell >= 0.36
+    if signed and not annotate and cell >= 0.14:
+        _mark_negative(axes, matrix, limits[1], image, cell)
     if annotate:
         size = min(9.5, max(6.5, cell * 19))
         for (row, column), value in np.ndenumerate(matrix):
@@ -413,6 +415,28 @@ def _heat(
                 gid="cell",
             )
     return image
+
+
+def _mark_negative(
+    axes: "Axes",
+    matrix: npt.NDArray[np.float64],
+    largest: float,
+    image: Any,
+    cell: float,
+) -> None:
+    """Write a minus on negative cells: in grey print colours do not tell the sign."""
+    for row, column in np.argwhere(matrix < -0.04 * largest):
+        background = image.to_rgba(np.ma.masked_invalid([matrix[row, column]]))[0]
+        axes.text(
+            column,
+            row,
+            "\N{MINUS SIGN}",
+            ha="center",
+            va="center",
+            fontsize=min(9.5, cell * 28),
+            color=text_on(background[:3]),
+            gid="cell",
+        )
 
 
 def _cell_text(value: float, largest: float) -> str:
