@@ -16,8 +16,8 @@
 # - say why $W_Q$ and $W_K$ matter only as a pair, and what $d_k$ limits;
 # - design weights by hand that make a token find what you want it to find.
 #
-# **Time**: about 90 minutes. **You need** chapters 00 (batches, softmax) and 02 (soft
-# lookup).
+# **Time**: about 90 minutes. **You need** chapters 00 (batches, softmax), 01 (the
+# scenes) and 02 (soft lookup).
 
 # %%
 import numpy as np

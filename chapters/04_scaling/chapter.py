@@ -204,6 +204,7 @@ explore(
     "and the row and column of token 6 are negative. With three times larger scores the "
     "colours are paler, with ten times larger scores every cell is almost zero.",
     scale="slope",
+    height=2.7,
     factor={"scores as they are": 1.0, "scores times 3": 3.0, "scores times 10": 10.0},
 )
 

@@ -729,6 +729,7 @@ explore(
     alt="Three 8 by 8 heat maps. One head: both diagonals, one darker than the other. Two "
     "heads: one map has one diagonal alone, the other map the other diagonal.",
     scale="attention weight",
+    height=2.5,
     head={name: name for name in looks},
 )
 

@@ -172,7 +172,7 @@ def _add_bar(axes: Axes, scale: str, width: float) -> None:
         colour_bar(axes, axes.images[0], scale, width)
 
 
-def _add_legend(axes: Axes, place: str) -> None:
+def _add_legend(axes: Any, place: str) -> None:
     if place:
         axes.legend(loc=place, fontsize=8)
 
