@@ -120,7 +120,7 @@ figure = figures.attention_maps(
 figures.show(
     figure,
     alt="Three 8 by 8 heat maps. With one head the column of token 6 is darkest. Head 0 "
-    "looks much the same. Head 1 puts rows 0, 2, 4 and 5 on token 7 instead.",
+    "looks much the same. Head 1 puts rows 0, 1, 2, 4 and 5 on token 7 instead.",
 )
 
 # %% [markdown]

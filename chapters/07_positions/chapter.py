@@ -243,6 +243,7 @@ figures.show(
     figure,
     alt="A 40 by 40 heat map, darkest on the diagonal, fading away from it in stripes "
     "parallel to the diagonal.",
+    data={"row of position 0": similarity[0], "row of position 20": similarity[20]},
 )
 
 # %% [markdown]

@@ -86,6 +86,7 @@ explore(
     "there are only stripes: all rows are equal.",
     width=2.1,
     height=1.9,
+    data={"spread over tokens": [x[0].std(dim=0).mean() for x in alone]},
     depth={"the input": 0, "after 1": 1, "after 3": 3, "after 12": 12},
 )
 
