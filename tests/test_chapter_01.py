@@ -135,6 +135,7 @@ def _(data):
     for axes in data["axes"]:
         pixels = torch.tensor(axes["images"][0]["values"])[..., 0]
         assert pixels.shape == (8, 8)
+        assert pixels.min() >= 0
         assert pixels[-2:, -2:].mean() > 3 * pixels[:4, :4].mean()
 
 

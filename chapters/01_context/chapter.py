@@ -92,6 +92,8 @@ def box(index: int) -> tuple[int, int, int, int]:
 
 
 markers = scenes.marker_patches[[shot, back_pass]].tolist()  # kicker and keeper
+
+# %%
 figure = figures.images(
     pair,
     [f"scene A: a {scenes.label_names[0]}", f"scene B: a {scenes.label_names[1]}"],
@@ -393,6 +395,8 @@ by_photo = {
     name: twins.elsewhere[twins.photo == number].double().mean().item()
     for number, name in enumerate(names)
 }
+
+# %%
 figure = figures.bars(
     {"all ten": share, **by_photo},
     ylabel="share of patches whose twin is in another photograph",
@@ -424,6 +428,8 @@ close_ups = [
     picture[:, top : top + 8, left : left + 8]
     for picture, (top, left, *_) in zip(pictures, wheres, strict=True)
 ]
+
+# %%
 figure = figures.images(
     close_ups,
     ["a patch", "its twin"],
@@ -689,6 +695,7 @@ print(f"expected:           {1000 * 8 * 7 / (48 * 47):.1f}")
 # then it needs a weight of its own for each place where a player may stand. Attention has one
 # rule for all places: find the one on the sand, find the one in the net.
 #
+# %% [markdown]
 # Did it really find that rule? We can look at what it looks at. (It looks several times at once,
 # with several *heads*, which chapter 06 explains; here is their mean.) **Predict** where the dark
 # squares will be.

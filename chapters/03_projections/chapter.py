@@ -65,7 +65,8 @@ print((q @ k.T).cpu().numpy())
 # %% [markdown]
 # The last row is what we wanted: "it" scores 1 with "cat" and with "mat", 0 with itself. And
 # it is a one-way street: the rows of "cat" and "mat" are empty.
-#
+
+# %% [markdown]
 # The third role is what a token **passes on** once it has been found. In the words of the
 # paper:
 #
@@ -394,6 +395,7 @@ five_ask = Q[3:] @ K[:3].T  # (query, key) = (5, 3)
 difference = (three_ask - five_ask.T).abs().max().item()
 print(f"largest difference after a transpose: {difference:.4f}")
 
+# %%
 figure = figures.attention_maps(
     {"the three ask the five": three_ask, "the five ask the three, turned": five_ask.T},
     names[:3],
@@ -682,6 +684,8 @@ draw_directions(left, *before)
 draw_directions(right, *after)
 left.set_title("before")
 right.set_title("after")
+
+# %%
 for name, middle in zip(
     ("blue", "orange", "plum"), after[1].view(3, 3, 2).mean(1).cpu(), strict=True
 ):

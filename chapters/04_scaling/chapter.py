@@ -275,6 +275,7 @@ def trace_and_entropy(width: int, divisor: float) -> tuple[float, float]:
     return trace.mean().item(), entropy.mean().item()
 
 
+# %%
 divisors = {
     "unscaled": lambda d: 1.0,
     "divided by √d_k": math.sqrt,
@@ -472,16 +473,13 @@ for width in (4, 1024):
 
 # %%
 usual = gradient_lengths(64, math.sqrt(64)).median()
-deaf = {
-    name: [
-        (gradient_lengths(width, divisors[name](width)) < usual / 10)
-        .double()
-        .mean()
-        .item()
-        for width in widths
-    ]
-    for name in ("unscaled", "divided by √d_k")
-}
+deaf = {"unscaled": [], "divided by √d_k": []}
+for name, shares in deaf.items():
+    for width in widths:
+        is_deaf = gradient_lengths(width, divisors[name](width)) < usual / 10
+        shares.append(is_deaf.double().mean().item())
+
+# %%
 figure = figures.curves(
     {name: (widths, shares) for name, shares in deaf.items()},
     xlabel="width of queries and keys, d_k",

@@ -600,6 +600,8 @@ def mark_leaks(figure, maps: dict[str, Tensor], allowed: Tensor) -> None:
 # %%
 order = torch.arange(N, device=device)
 past = order[None, :] - order[:, None] < 1
+
+# %%
 figure = figures.attention_maps(
     maps,
     maximum="largest",

@@ -111,6 +111,8 @@ maps = {"one head": torch.softmax(Q @ K.T / math.sqrt(2), dim=1)}
 for head in range(2):
     scores = Q[:, head : head + 1] @ K[:, head : head + 1].T  # (query, key)
     maps[f"head {head}"] = torch.softmax(scores, dim=1)
+
+# %%
 figure = figures.attention_maps(
     maps,
     tokens,
@@ -292,6 +294,8 @@ steps = [
     ("each head reads", z, "head token channel", "· v"),
     ("merged", merged, "token d_model", "merge"),
 ]
+
+# %%
 figure = figures.shape_flow(steps, title="Heads are a detour: width 8 in, width 8 out")
 figures.show(
     figure,
@@ -687,6 +691,8 @@ groups = {
     }
     for name, shares in results.items()
 }
+
+# %%
 figure = figures.grouped_bars(
     groups,
     ylabel="right answers",
@@ -847,8 +853,10 @@ for num_heads in (1, 4, 16, 64):
 # %% [markdown]
 # A head of one channel can only say "more of this" or "less of it": all its rows of scores are
 # multiples of one row. The paper measured both ends: compared with 8 heads, one head costs 0.9
-# points of BLEU, a score for translations, and 32 lose some of the gain again (Table 3, rows A). In practice head_dim stays near 64
-# or 128. Nor is every head needed: after training, many can be taken away with little loss
+# points of BLEU, a score for translations, and 32 lose some of the gain again (Table 3, rows A).
+
+# %% [markdown]
+# In practice head_dim stays near 64 or 128. Nor is every head needed: after training, many can be taken away with little loss
 # (Michel et al. 2019).
 
 # %% [markdown]

@@ -12,7 +12,7 @@
 #
 # - build the sine and cosine table of the Transformer paper, and say why it is made that way;
 # - give the patches of an image a row and a column;
-# - turn queries and keys by their position, so that a score depends on the distance alone;
+# - turn queries and keys by position, so that a score depends on the distance alone;
 # - resize a learned table for an image of another size;
 # - measure what a model loses without positions.
 #

@@ -812,6 +812,8 @@ maps = {
 }
 for name, size in maps.items():
     print(f"{name}: padding is heard: {bool((size[:4, 4:] > 1e-3).any())}")
+
+# %%
 figure = figures.attention_maps(
     maps,
     title="A mask for the first layer only: the padding comes in through the second",
@@ -908,6 +910,7 @@ print(
     "post-norm with warm-up above 80 %:", results["post-norm, warm-up"].accuracy > 0.80
 )
 
+# %%
 figure = figures.curves(
     {name: run.losses for name, run in results.items()},
     xlabel="training step",
