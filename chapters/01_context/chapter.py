@@ -694,7 +694,7 @@ print(f"expected:           {1000 * 8 * 7 / (48 * 47):.1f}")
 # In about one of forty. A larger window would catch more, until it is as large as the image, and
 # then it needs a weight of its own for each place where a player may stand. Attention has one
 # rule for all places: find the one on the sand, find the one in the net.
-#
+
 # %% [markdown]
 # Did it really find that rule? We can look at what it looks at. (It looks several times at once,
 # with several *heads*, which chapter 06 explains; here is their mean.) **Predict** where the dark

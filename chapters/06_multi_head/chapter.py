@@ -856,8 +856,8 @@ for num_heads in (1, 4, 16, 64):
 # points of BLEU, a score for translations, and 32 lose some of the gain again (Table 3, rows A).
 
 # %% [markdown]
-# In practice head_dim stays near 64 or 128. Nor is every head needed: after training, many can be taken away with little loss
-# (Michel et al. 2019).
+# In practice head_dim stays near 64 or 128. Nor is every head needed: after training, many can be
+# taken away with little loss (Michel et al. 2019).
 
 # %% [markdown]
 # ## The answer
