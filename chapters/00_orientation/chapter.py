@@ -43,7 +43,8 @@ np.set_printoptions(precision=4, suppress=True, linewidth=90)
 # prediction shows you what there is to learn.
 #
 # No cell of the text needs one of your answers, and no check needs another answer than its
-# own. If an exercise keeps you, go on and come back.
+# own. If an exercise keeps you, go on and come back. Some figures get a slider beneath them when
+# you run their cell in JupyterLab. Words that you meet and miss stand in `docs/glossary.md`.
 
 # %% [markdown]
 # Tensors live on `device`: a GPU if there is one, otherwise the CPU. The results printed here
