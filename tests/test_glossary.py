@@ -44,6 +44,17 @@ EMPHASIS = {
     "other",
     "centre patch",
     "mean of patches",
+    "at the ball",
+    "gradients add up",
+    "one",
+    "mean",
+    "go beyond",
+    "go down",
+    "sum",
+    "maximum",
+    "memory",
+    "output",
+    "longformer",
 }
 """Bold words of the chapters that are stressed, or named in passing, not introduced."""
 
