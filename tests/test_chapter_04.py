@@ -6,7 +6,9 @@ import json
 import re
 
 import pytest
+import torch
 from conftest import ROOT
+from drawn import Claims, Data, lines, maps
 
 # As the lecture notes print them.
 ATTENTION_SCORE = """
@@ -56,41 +58,51 @@ def test_every_row_sums_to_one(cells: list[dict]) -> None:
     assert sum(numbers(columns)) == pytest.approx(8, abs=1e-3)
 
 
-def figures(cells: list[dict]) -> dict[str, dict]:
-    found = {}
-    for cell in cells:
-        for output in cell["outputs"]:
-            record = output.get("metadata", {}).get("attention_course")
-            if record:
-                found[record["title"]] = record["data"]
-    return found
+claims = Claims("04_scaling")
 
 
-def lines(data: dict) -> dict[str, list[float]]:
-    (axes,) = data["axes"]
-    return {line["label"]: line["y"] for line in axes["lines"]}
+@claims("Most tokens look at token 6; token 7 does not")
+def _(data: Data) -> None:
+    [weights] = maps(data).values()
+    most = [row.index(max(row)) for row in weights]
+    assert most.count(6) > 4
+    assert most[7] != 6
+    assert all(sum(row) == pytest.approx(1, abs=1e-4) for row in weights)
 
 
-def test_the_figures_show_what_their_titles_say(cells: list[dict]) -> None:
-    drawn = figures(cells)
-    trace = lines(
-        drawn["Without the root, softmax stops listening as the model gets wider"]
-    )
+@claims("Ten times larger scores: every slope is gone")
+def _(data: Data) -> None:
+    slopes = {name: torch.tensor(m) for name, m in maps(data).items()}
+    largest = {name: m.abs().max().item() for name, m in slopes.items()}
+    assert largest["scores as they are"] > 0.2 > largest["scores times 3"]
+    assert largest["scores times 10"] < 0.001
+    first = slopes["scores as they are"]
+    assert (first.diagonal() > 0).all()
+    others = torch.arange(8) != 6
+    assert (first[6, others] < 0).all()
+    assert torch.allclose(first.sum(dim=0), torch.zeros(8), atol=1e-5)
+
+
+@claims("Without the root, softmax stops listening as the model gets wider")
+def _(data: Data) -> None:
+    trace = {name: y for name, (_, y) in lines(data).items()}
     assert trace["unscaled"] == sorted(trace["unscaled"], reverse=True)
     assert trace["unscaled"][0] > 0.8 > 0.1 > trace["unscaled"][-1]
     assert all(0.95 < y < 0.97 for y in trace["divided by √d_k"])
-    blind = lines(
-        drawn["Divided by d_k, attention goes blind: every key gets the same weight"]
-    )
-    assert blind["divided by d_k"][-1] == pytest.approx(4.1589, abs=0.01)
-    deaf = lines(
-        drawn["Unscaled, at width 1024 every second query hears almost nothing"]
-    )
+
+
+@claims("Divided by d_k, attention goes blind: every key gets the same weight")
+def _(data: Data) -> None:
+    entropy = {name: y for name, (_, y) in lines(data).items()}
+    assert entropy["divided by d_k"][-1] == pytest.approx(4.1589, abs=0.01)
+    assert max(entropy["divided by √d_k"]) < 3.8
+
+
+@claims("Unscaled, at width 1024 every second query hears almost nothing")
+def _(data: Data) -> None:
+    deaf = {name: y for name, (_, y) in lines(data).items()}
     assert deaf["unscaled"][-1] > 0.5
     assert max(deaf["divided by √d_k"]) == 0
-    (weights,) = drawn["Most tokens look at token 6; token 7 does not"]["axes"][0][
-        "images"
-    ]
-    most = [max(range(8), key=row.__getitem__) for row in weights["values"]]
-    assert most.count(6) > 4
-    assert most[7] != 6
+
+
+test_the_figures = claims.test()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from drawn import Claims, Data, bars, maps
 from torch import Tensor, nn
 from torch.nn.attention.bias import causal_lower_right
 
@@ -91,3 +92,79 @@ def test_the_lowest_number_is_recognised_in_every_dtype() -> None:
         return (~attn_mask).to(dtype) * torch.finfo(dtype).min
 
     assert judge(key, observe(lowest, key.cases)).mistake == "lowest_finite"
+
+
+# --- the figures ----------------------------------------------------------------------
+
+claims = Claims("05_masks")
+
+
+@claims("Two causal masks: only the right one lets the last query see all")
+def _(data: Data) -> None:
+    first, last = maps(data).values()
+    assert first == [[1, 0, 0, 0, 0], [0.5, 0.5, 0, 0, 0]]
+    assert last == [[0.25, 0.25, 0.25, 0.25, 0], [0.2] * 5]
+
+
+@claims("Padding at the start and a causal mask: two rows are left with nothing")
+def _(data: Data) -> None:
+    whole, at_end, at_start = maps(data).values()
+    for row in range(4):
+        expected = [1 / (row + 1)] * (row + 1) + [0] * (3 - row)
+        assert whole[row] == pytest.approx(expected, abs=1e-5)
+    assert all(row[2:] == [0, 0] for row in at_end)
+    assert at_start[:2] == [["nan"] * 4] * 2
+    assert at_start[2:] == [[0, 0, 1, 0], [0, 0, 0.5, 0.5]]
+
+
+def crosses(data: Data) -> dict[str, set[tuple[int, int]]]:
+    """(output token, input token) of each cross, by panel."""
+    return {
+        axes["title"]: {
+            (int(row), int(column))
+            for mark in axes["scatter"]
+            for column, row in mark["offsets"]
+        }
+        for axes in data["axes"]
+        if "scatter" in axes
+    }
+
+
+FUTURE = {(i, j) for i in range(6) for j in range(6) if j > i}
+
+
+@claims("Three of four 'causal' models see the future (crosses)")
+def _(data: Data) -> None:
+    assert crosses(data) == {
+        "causal": set(),
+        "mask off by one": {(i, i + 1) for i in range(5)},
+        "norm over tokens": FUTURE,
+        "plus the mean": FUTURE,
+    }
+    for name, influence in maps(data).items():
+        seen = {(i, j) for i, j in FUTURE if influence[i][j] > 0}
+        assert seen == crosses(data)[name]
+
+
+@claims("Padding (tokens 4 and 5) leaks into real tokens by two ways")
+def _(data: Data) -> None:
+    padding = {(i, j) for i in range(4) for j in (4, 5)}
+    assert crosses(data) == {
+        "keys masked": set(),
+        "no mask": padding,
+        "mean over all": padding,
+    }
+    masked = maps(data)["keys masked"]
+    assert all(masked[i][j] == 0 for i, j in padding)
+
+
+@claims("One diagonal too many: perfect in training, worthless in use")
+def _(data: Data) -> None:
+    training, in_use = bars(data)["as in training"], bars(data)["as in use"]
+    assert training["off by one"] > 0.95
+    assert in_use["off by one"] < 0.25
+    assert training["causal"] == in_use["causal"]
+    assert 0.6 < in_use["causal"] < 0.7
+
+
+test_the_figures = claims.test()

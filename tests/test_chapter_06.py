@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from drawn import Claims, Data, bars, maps
 
 from attention_course.learn.experiments_06 import (
     COLOURS,
@@ -82,3 +83,68 @@ def test_training_is_repeatable_and_leaves_the_random_stream_alone() -> None:
 def test_heads_share_the_parameters() -> None:
     readers = [train_reader(heads, steps=0, device=CPU) for heads in (1, 2, 4)]
     assert len({sum(p.numel() for p in r.parameters()) for r in readers}) == 1
+
+
+# --- the figures ----------------------------------------------------------------------
+
+claims = Claims("06_multi_head")
+
+
+def favourites(weights: list[list[float]]) -> list[int]:
+    """For each query the key that gets most."""
+    return [row.index(max(row)) for row in weights]
+
+
+@claims("One head hears token 6; a second head also hears token 7")
+def _(data: Data) -> None:
+    one, first, second = map(favourites, maps(data).values())
+    assert one.count(6) == 5
+    assert first.count(6) >= 5
+    assert [row for row in range(8) if second[row] == 7] == [0, 1, 2, 4, 5]
+    assert 7 not in one
+
+
+@claims("A plain reshape hides half of the tokens from head 0")
+def _(data: Data) -> None:
+    cut, reshaped = maps(data).values()
+    assert [set(row) for row in cut] == [{token} for token in range(8)]
+    assert [set(row) for row in reshaped] == [{token // 2} for token in range(8)]
+
+
+@claims("Heads are a detour: width 8 in, width 8 out")
+def _(data: Data) -> None:
+    shapes = [shape["name"].partition(": ")[2] for shape in data["axes"][0]["shapes"]]
+    assert shapes == ["(6, 8)", "(2, 6, 4)", "(2, 6, 6)", "(2, 6, 4)", "(6, 8)"]
+
+
+@claims("One head answers one question and guesses the other")
+def _(data: Data) -> None:
+    better, other = bars(data).values()
+    assert better["one head"] > 0.9
+    assert abs(other["one head"] - 0.25) < 0.1
+    assert min(better["two heads"], other["two heads"]) > 0.99
+
+
+@claims("One head shares its look between both places; two heads take one each")
+def _(data: Data) -> None:
+    one, *two = (torch.tensor(m) for m in maps(data).values())
+    straight, crossed = torch.eye(8), torch.eye(8).flip(1)
+    assert ((one * (straight + crossed)).sum(dim=1) > 0.7).all()
+    assert (one * straight).sum(dim=1).mean() > 0.1 < (one * crossed).sum(dim=1).mean()
+    taken = [[(m * d).sum().item() / 8 for d in (straight, crossed)] for m in two]
+    assert all(max(shares) > 0.9 for shares in taken)
+    assert favourites(taken) in ([0, 1], [1, 0])
+
+
+@claims("Silence a head, and exactly one question is lost")
+def _(data: Data) -> None:
+    first, second = bars(data).values()
+    assert min(first["both heads"], second["both heads"]) > 0.99
+    for head in (0, 1):
+        lost, kept = sorted(q[f"head {head} silenced"] for q in (first, second))
+        assert lost < 0.35
+        assert kept > 0.95
+    assert (first["head 0 silenced"] < 0.5) != (first["head 1 silenced"] < 0.5)
+
+
+test_the_figures = claims.test()

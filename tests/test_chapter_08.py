@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from drawn import Claims, Data, lines, maps
 from torch import nn
 
 from attention_course.author.chapter import read_chapter
@@ -133,3 +134,99 @@ def test_post_norm_needs_its_warm_up(seed: int) -> None:
     assert warmed.accuracy > 0.8
     assert post.similarity[5] > 0.98
     assert pre.similarity[-1] < 0.5
+
+
+# --- the figures ----------------------------------------------------------------------
+
+claims = Claims("08_encoder_layer")
+
+
+@claims("After three attentions, every token is the same token")
+def _(data: Data) -> None:
+    spread = data["spread over tokens"]  # at the start, and after 1, 2, … attentions
+    assert len(spread) == 13
+    assert spread[0] > 0.9
+    assert 0.2 < spread[1] < spread[0]
+    assert max(spread[3:]) < 0.02
+    assert [axes["title"] for axes in data["axes"]] == data["choices"]["depth"]
+
+
+@claims("With the residual, tokens still point their own ways after 12 attentions")
+def _(data: Data) -> None:
+    alone, kept = (lines(data)[n][1] for n in ("attention alone", "with residual"))
+    assert min(alone[3:]) > 0.99
+    assert kept[12] < 0.2
+    assert len(alone) == len(kept) == 13
+
+
+@claims("Layer norm looks along one token, batch norm along one channel")
+def _(data: Data) -> None:
+    row, column = (torch.tensor(m) for m in maps(data).values())
+    expected = torch.zeros(6, 8)
+    expected[2] = 1
+    assert torch.equal(row, expected)
+    expected = torch.zeros(6, 8)
+    expected[:, 4] = 1
+    assert torch.equal(column, expected)
+
+
+@claims(
+    "GELU is a ReLU with a rounded corner: slightly negative inputs still get through"
+)
+def _(data: Data) -> None:
+    x, relu = (torch.tensor(v) for v in lines(data)["ReLU"])
+    gelu = torch.tensor(lines(data)["GELU"][1])
+    assert torch.equal(relu, x.clamp(min=0))
+    assert torch.allclose(gelu, torch.nn.functional.gelu(x), atol=1e-5)
+    assert gelu[(x < 0) & (x > -2)].max() < 0
+    assert (gelu - relu)[x.abs() > 3].abs().max() < 0.01
+
+
+def only_diagonal(weights: torch.Tensor) -> bool:
+    return bool((weights[~torch.eye(len(weights), dtype=torch.bool)] < 1e-9).all())
+
+
+@claims("Only attention carries news from token to token")
+def _(data: Data) -> None:
+    found = {name: torch.tensor(m) for name, m in maps(data).items()}
+    assert found["attention"].min() > 0.05
+    assert only_diagonal(found["norm"])
+    assert only_diagonal(found["feed-forward"])
+    assert min(m.diagonal().min() for m in found.values()) > 0.1
+
+
+@claims("A layer returns the shape it was given: tokens meet in the weights alone")
+def _(data: Data) -> None:
+    shapes = [s["name"].partition(": ") for s in data["axes"][0]["shapes"]]
+    by_name = {name: shape for name, _, shape in shapes}
+    assert by_name["src"] == by_name["stream"] == by_name["output"] == "(2, 5, 16)"
+    assert by_name["attn_weights"] == "(2, 4, 5, 5)"
+
+
+@claims("A mask for the first layer only: the padding comes in through the second")
+def _(data: Data) -> None:
+    every, first = (torch.tensor(m) for m in maps(data).values())
+    assert every[:4, 4:].max() == 0
+    assert first[:4, 4:].min() > 0.01
+
+
+@claims("Post-norm: within five steps all ten tokens are one, and they stay so")
+def _(data: Data) -> None:
+    pre, post = (lines(data)[name][1] for name in ("pre-norm", "post-norm"))
+    assert min(post[5:]) > 0.98
+    assert max(pre) < 0.97
+    assert pre[-1] < 0.5
+
+
+@claims("Pre-norm just learns; post-norm learns once it is warmed up")
+def _(data: Data) -> None:
+    losses = {name: y for name, (_, y) in lines(data).items()}
+    assert losses["pre-norm"][-1] < 0.1
+    assert min(losses["post-norm"]) > 1.5
+    warmed = losses["post-norm, warm-up"]
+    assert sum(warmed[-20:]) / 20 < 0.6
+    first = next(i for i, loss in enumerate(losses["pre-norm"]) if loss < 1)
+    assert warmed[first] > 1
+
+
+test_the_figures = claims.test()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import ROOT
+from drawn import Claims, Data, lines, maps
 from torch import Tensor, nn
 
 from attention_course.author.chapter import read_chapter
@@ -268,3 +269,40 @@ def test_adding_up_is_told_from_the_larger() -> None:
     assert combined(1.0, 1e-4, 1.0) == combined(1.0, 0.5, 1.0) == "the larger"
     assert combined(1.0, 1e-4, 1.0001) == combined(3.0, 4.0, 5.0) == "added up"
     assert combined(1.0, 0.5, 0.7) == "the larger"  # another scalar in each report
+
+
+# --- the figures ----------------------------------------------------------------------
+
+claims = Claims("09_official")
+
+
+@claims("Head for head, both modules look at the same tokens")
+def _(data: Data) -> None:
+    shown = {name: torch.tensor(m) for name, m in maps(data).items()}
+    for head in (0, 1):
+        mine, official = shown[f"mine, head {head}"], shown[f"official, head {head}"]
+        assert torch.allclose(mine, official, atol=1e-5)
+    assert (shown["mine, head 0"] - shown["mine, head 1"]).abs().max() > 0.5
+
+
+@claims("All eight layers agree with PyTorch's, far below 1e-10")
+def _(data: Data) -> None:
+    drawn = lines(data)
+    assert set(drawn.pop("asked for")[0]) == {1e-10}
+    assert len(drawn) == 3
+    for errors, _ in drawn.values():
+        assert len(errors) == 8
+        assert 0 < max(errors) < 1e-12
+
+
+@claims("The dtype decides how many digits are right; the path hardly matters")
+def _(data: Data) -> None:
+    errors = {name: x for name, (x, _) in lines(data).items()}
+    order = ["float64", "float32", "float16", "bfloat16"]
+    for finer, coarser in itertools.pairwise(order):
+        assert max(errors[finer]) < min(errors[coarser])
+    for dtype in order[1:]:
+        assert max(errors[dtype]) < 4 * min(errors[dtype])
+
+
+test_the_figures = claims.test()

@@ -482,6 +482,46 @@ def test_images_are_drawn_crisp_with_their_boxes():
     assert {axes.images[0].get_interpolation() for axes in figure.axes} == {"nearest"}
 
 
+def test_a_sign_can_be_read_without_colours():
+    scores = [[1.0, -1.0], [-0.5, 0.01]]
+    figure = figures.attention_maps({"a": scores}, annotate=False, signed=True)
+    marked = [(*t.get_position(), t.get_text()) for t in figure.axes[0].texts]
+    assert marked == [(1, 0, "\N{MINUS SIGN}"), (0, 1, "\N{MINUS SIGN}")]
+
+
+def test_bars_side_by_side_differ_in_more_than_colour():
+    values = {str(i): i for i in range(1, 7)}
+    bars = figures.grouped_bars({"a": values}, "y", "Six").axes[0].containers
+    patterns = [bar.patches[0].get_hatch() for bar in bars]
+    assert not any(patterns[:2])
+    assert len(set(patterns)) == 5
+
+
+def test_a_map_on_axes_of_ones_own_is_the_map():
+    axes = figures.new_figure(title="Mine")[1]
+    figures.draw_map(axes, torch.eye(2), ["a", "b"], ["c", "d"], maximum=2)
+    [drawn] = figures.figure_data(axes.figure)
+    assert drawn["images"][0]["values"] == [[1, 0], [0, 1]]
+    assert (drawn["yticks"], drawn["xticks"]) == (["a", "b"], ["c", "d"])
+    assert axes.images[0].get_clim() == (0, 2)
+    with pytest.raises(ValueError, match="has to be a matrix"):
+        figures.draw_map(axes, torch.ones(2))
+
+
+def test_weights_over_an_image_on_axes_of_ones_own():
+    axes = figures.new_figure(title="Mine")[1]
+    picture = torch.rand(3, 4, 8, generator=torch.Generator().manual_seed(0))
+    figures.draw_on_image(axes, picture, torch.arange(8.0) / 28, 2, query=5)
+    [drawn] = figures.figure_data(axes.figure)
+    expected = (torch.arange(8.0).reshape(2, 4) / 28).tolist()
+    assert drawn["images"][0]["values"] == pytest.approx(np.array(expected), abs=1e-5)
+    assert drawn["rectangles"][0] == [1.5, 1.5, 2, 2]
+    with pytest.raises(ValueError, match="does not divide into patches"):
+        figures.draw_on_image(axes, picture, torch.ones(8), 3)
+    with pytest.raises(ValueError, match=r"query 8 .* is not a patch"):
+        figures.draw_on_image(axes, picture, torch.ones(8), 2, query=8)
+
+
 def test_images_refuse():
     with pytest.raises(ValueError, match="images is empty"):
         figures.images([])

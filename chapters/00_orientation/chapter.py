@@ -43,7 +43,8 @@ np.set_printoptions(precision=4, suppress=True, linewidth=90)
 # prediction shows you what there is to learn.
 #
 # No cell of the text needs one of your answers, and no check needs another answer than its
-# own. If an exercise keeps you, go on and come back.
+# own. If an exercise keeps you, go on and come back. Some figures get a slider beneath them when
+# you run their cell in JupyterLab. Words that you meet and miss stand in `docs/glossary.md`.
 
 # %% [markdown]
 # Tensors live on `device`: a GPU if there is one, otherwise the CPU. The results printed here
@@ -54,7 +55,8 @@ np.set_printoptions(precision=4, suppress=True, linewidth=90)
 # ## Every dimension has a name
 #
 # Take two sentences of three words, each word described by four numbers: a tensor of shape
-# (2, 3, 4). The sizes say little. The names say all: **(batch, token, channel)**.
+# (2, 3, 4). The sizes say little. The names say all: **(batch, token, channel)**. A *token* is
+# one element of a sequence: here a word, in chapter 01 a piece of an image.
 #
 # To see where numbers go, let each one say where it stands: 120 is sentence 1, token 2,
 # channel 0.
@@ -148,7 +150,9 @@ print("the rows sum to zero:", bool((centred.sum(dim=-1).abs() < 1e-12).all()))
 # The dot product of two vectors multiplies entry by entry and sums: $q \cdot k = \sum_c q_c k_c$.
 # It is large when two vectors point the same way, and it is the heart of attention.
 #
-# Here are two queries and three keys. **Predict** the score of query 0 with each key.
+# Vectors that ask are called *queries*, those they are compared with *keys* (chapter 02 says
+# why), and a dot product of the two is a *score*. Here are two queries and three keys.
+# **Predict** the score of query 0 with each key.
 
 # %%
 q = torch.tensor([[1.0, 2.0], [3.0, -1.0]], dtype=torch.float64).to(device)
@@ -452,6 +456,8 @@ print("reshaped columns", k.reshape(2, 3).T.tolist())
 # %% [markdown] exercise="pairwise_dots"
 # ### Exercise: all dot products, in a batch  ·  6 min  ·  ●○○
 #
+# Sizes have letters from here on: B batch items, Nq queries, Nk keys, d channels.
+#
 # `q` is (B, Nq, d), `k` is (B, Nk, d). Return the dot product of every query with every key
 # of its own batch item, (B, Nq, Nk):
 #
@@ -538,8 +544,8 @@ print("with @: ", (weights @ values).tolist())
 # %% [markdown] exercise="weighted_mix"
 # ### Exercise: weighted mix, in a batch  ·  5 min  ·  ●○○
 #
-# `weights` is (B, Nq, Nk), `v` is (B, Nk, e). For every query, return the sum of the values,
-# each times its weight, (B, Nq, e):
+# `weights` is (B, Nq, Nk), `v` is (B, Nk, e): a value has e channels. For every query, return the
+# sum of the values, each times its weight, (B, Nq, e):
 #
 # $$O_{bie} = \sum_j w_{bij}\, v_{bje}$$
 #

@@ -17,8 +17,7 @@
 # - sum up the surroundings in one vector, without the padding;
 # - predict which context a simple model can use.
 #
-# **Time**: about 75 minutes. **You need** Python, and a little PyTorch: tensors, shapes,
-# indexing.
+# **Time**: about 75 minutes. **You need** chapter 00: tensors, their shapes, dot products.
 
 # %%
 import torch
@@ -93,6 +92,8 @@ def box(index: int) -> tuple[int, int, int, int]:
 
 
 markers = scenes.marker_patches[[shot, back_pass]].tolist()  # kicker and keeper
+
+# %%
 figure = figures.images(
     pair,
     [f"scene A: a {scenes.label_names[0]}", f"scene B: a {scenes.label_names[1]}"],
@@ -394,6 +395,8 @@ by_photo = {
     name: twins.elsewhere[twins.photo == number].double().mean().item()
     for number, name in enumerate(names)
 }
+
+# %%
 figure = figures.bars(
     {"all ten": share, **by_photo},
     ylabel="share of patches whose twin is in another photograph",
@@ -425,6 +428,8 @@ close_ups = [
     picture[:, top : top + 8, left : left + 8]
     for picture, (top, left, *_) in zip(pictures, wheres, strict=True)
 ]
+
+# %%
 figure = figures.images(
     close_ups,
     ["a patch", "its twin"],
@@ -641,7 +646,8 @@ print("looking at the two:", (at_the_two @ shirts).tolist())
 # ## The experiment: four kinds of context
 #
 # Four small models learn *shot* or *back pass* from 3000 scenes, and are tested on 1000 new
-# ones. All embed patches and end in the same small network. They differ in what reaches it:
+# ones. All turn patches into vectors by a linear map (they *embed* them) and end in the same
+# small network. They differ in what reaches it:
 #
 # - **centre patch**: the ball alone;
 # - **3×3 window**: the ball and its eight neighbours;
@@ -688,8 +694,10 @@ print(f"expected:           {1000 * 8 * 7 / (48 * 47):.1f}")
 # In about one of forty. A larger window would catch more, until it is as large as the image, and
 # then it needs a weight of its own for each place where a player may stand. Attention has one
 # rule for all places: find the one on the sand, find the one in the net.
-#
-# Did it really find that rule? We can look at what it looks at. **Predict** where the dark
+
+# %% [markdown]
+# Did it really find that rule? We can look at what it looks at. (It looks several times at once,
+# with several *heads*, which chapter 06 explains; here is their mean.) **Predict** where the dark
 # squares will be.
 
 # %%

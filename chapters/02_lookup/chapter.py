@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from attention_course.learn import check, device, figures
+from attention_course.learn.widgets import explore
 
 np.set_printoptions(precision=4, suppress=True, linewidth=90)
 
@@ -173,7 +174,8 @@ figures.show(
 # $$\hat y(x_q) = \frac{\sum_i K(u_i)\, y_i}{\sum_i K(u_i)}, \qquad
 # u_i = \frac{x_q - x_i}{h}, \qquad K(u) = e^{-u^2/2}$$
 #
-# $K$ is called the kernel. $h$ is the **bandwidth**: how far you look.
+# $K$ is called the kernel (further down, $K$ is the matrix of keys). $h$ is the **bandwidth**:
+# how far you look.
 
 # %% [markdown]
 # By hand: three points at 0, 1 and 3, with $y$ = 2, 6, 10. You ask at 1, with $h = 1$.
@@ -301,38 +303,35 @@ y = torch.sin(2 * x) + noise
 places = torch.linspace(0, 6, 241, dtype=torch.float64, device=device)
 truth = torch.sin(2 * places)
 
-# %%
-panels = {
-    "h = 0.01: memory": 0.01,
-    "h = 0.25": 0.25,
-    "h = 1": 1.0,
-    "h = 50: mean": 50.0,
-}
-fitted = {name: smooth_curve(places, x, y, h).cpu() for name, h in panels.items()}
 
 # %%
-figure, all_axes = figures.small_multiples(
-    4,
-    2,
-    width=3.6,
-    height=2.1,
-    title="Too narrow, it recites the points; too wide, it forgets the question",
-    share=True,
-    titles=list(panels),
-)
-for axes, curve in zip(all_axes, fitted.values(), strict=True):
-    axes.plot(places.cpu(), truth.cpu(), color=figures.MUTED, ls=":", label="truth")
+def draw_fit(axes, bandwidth: float) -> None:
+    """The curve of one bandwidth, the measured points, and the true wave."""
+    axes.plot(places.cpu(), truth.cpu(), ":", color=figures.MUTED, label="truth")
     axes.plot(x.cpu(), y.cpu(), "o", color=figures.MUTED, ms=4, label="measured")
+    curve = smooth_curve(places, x, y, bandwidth).cpu()
     axes.plot(places.cpu(), curve, "-", color=figures.PALETTE[0], label="fitted")
     axes.set(xlabel="x", ylabel="y")
-_ = all_axes[0].legend(loc="lower left", fontsize=8)
+
+
+names = {0.01: "h = 0.01: memory", 0.25: "h = 0.25", 1.0: "h = 1", 50.0: "h = 50: mean"}
+
+# %% [markdown]
+# Four panels. If you run this cell in Lab, a slider beneath goes through the bandwidths between
+# them: move it slowly, and watch the curve let go of the points.
 
 # %%
-figures.show(
-    figure,
+explore(
+    draw_fit,
+    title="Too narrow, it recites the points; too wide, it forgets the question",
     alt="Four panels with the same noisy points of a wave. The narrowest bandwidth gives a "
     "staircase from point to point, the next a smooth wave near the truth, the third a "
     "flattened wave, the widest a level line.",
+    columns=2,
+    width=3.6,
+    share=True,
+    legend="lower left",
+    bandwidth={name: h for h, name in names.items()},
 )
 
 # %% [markdown]
@@ -401,7 +400,7 @@ figures.show(
 # %% [markdown]
 # A lookup that only repeats makes no error on what it has seen. To be right in between it has to
 # ask several neighbours, not one and not all. How many? That depends on the data, so a model should
-# be able to *learn* it. Try other values of `panels` above before you go on.
+# be able to *learn* it.
 
 # %% [markdown]
 # ## From distances to dot products
@@ -487,17 +486,24 @@ def sugar_at(temperature: float) -> Tensor:
     return output[0, :, 0]
 
 
+def draw_sugar(axes, temperature: float) -> None:
+    """The sugar found in each direction, beside the hard lookup's staircase."""
+    axes.plot(degrees.cpu(), sugar_found.cpu(), ":", color=figures.MUTED, label="hard")
+    found = sugar_at(temperature).cpu()
+    axes.plot(degrees.cpu(), found, "-", color=figures.PALETTE[0], label="soft")
+    axes.set(xlabel="direction of the query, degrees", ylabel="sugar, g per 100 g")
+
+
 # %%
-figure = figures.curves(
-    {f"τ = {tau:g}": (degrees, sugar_at(tau)) for tau in (0.003, 0.1, 10.0)},
-    xlabel="direction of the query, degrees (0 sour, 90 sweet)",
-    ylabel="sugar found, g per 100 g",
+explore(
+    draw_sugar,
     title="Cold it jumps, hot it ignores the question, in between it slides",
-)
-figures.show(
-    figure,
-    alt="Three curves of sugar against the direction of the query. The coldest is a staircase "
-    "with slightly rounded edges, the middle one rises smoothly, the hottest is almost level.",
+    alt="Three curves of sugar against the direction of the query, each beside the staircase of "
+    "the hard lookup. The coldest is the staircase with slightly rounded edges, the middle "
+    "one rises smoothly, the hottest is almost level.",
+    share=True,
+    legend="upper left",
+    temperature={f"τ = {tau:g}": tau for tau in (0.003, 0.1, 10.0)},
 )
 
 # %% [markdown]
@@ -522,19 +528,20 @@ for temperature in (100.0, 1.0, 0.1, 0.001):
 # Too hot, and the question hardly matters. Too cold, and it is a hard lookup: no slope at all. In
 # between there is something to follow.
 #
-# So follow it. We want a query that finds exactly 30 g of sugar, and start at the pear.
+# So follow it. We want a query that finds exactly 30 g of sugar, and start at the pear. Adam is a
+# recipe for the steps: against the gradient, each number at a pace of its own.
 
 # %%
 query = pear.clone().requires_grad_()
-optimiser = torch.optim.Adam([query], lr=0.01)
+optimizer = torch.optim.Adam([query], lr=0.01)
 for _ in range(400):
     output = F.scaled_dot_product_attention(
         query[None, None], food_keys[None], food_values[None], scale=1 / 0.1
     )
     loss = (output[0, 0, 0] - 30.0).square()
-    optimiser.zero_grad()
+    optimizer.zero_grad()
     loss.backward()
-    optimiser.step()
+    optimizer.step()
 
 # %%
 print("finds 30 g, to a tenth:", abs(output[0, 0, 0].item() - 30.0) < 0.1)
@@ -555,6 +562,7 @@ print("apple and honey share over 90 %:", query_weights[1:].sum().item() > 0.9)
 #
 # By hand: for $(\tfrac12, \tfrac12, 0, 0)$ it is $2 \cdot \tfrac12 \ln 2 = \ln 2 \approx 0.69$. For $N$
 # equal weights it is $\ln N$. So $e^H$ is the number of keys that share the attention: 2 of 4 here.
+# (With the natural logarithm, the unit is called a *nat*.)
 #
 # **Predict**: what does the computer make of the two zeros?
 

@@ -16,8 +16,8 @@
 # - say why $W_Q$ and $W_K$ matter only as a pair, and what $d_k$ limits;
 # - design weights by hand that make a token find what you want it to find.
 #
-# **Time**: about 90 minutes. **You need** chapters 00 (batches, softmax) and 02 (soft
-# lookup).
+# **Time**: about 90 minutes. **You need** chapters 00 (batches, softmax), 01 (the
+# scenes) and 02 (soft lookup).
 
 # %%
 import numpy as np
@@ -65,19 +65,22 @@ print((q @ k.T).cpu().numpy())
 # %% [markdown]
 # The last row is what we wanted: "it" scores 1 with "cat" and with "mat", 0 with itself. And
 # it is a one-way street: the rows of "cat" and "mat" are empty.
-#
+
+# %% [markdown]
 # The third role is what a token **passes on** once it has been found. In the words of the
 # paper:
 #
 # $$Q = X W_Q \qquad K = X W_K \qquad V = X W_V$$
 #
-# Three matrices, the same for all tokens. They are what a model learns.
+# Three matrices, the same for all tokens. They are what a model learns; one such set is called a
+# **head**. A token has $d_{model}$ numbers, a query or a key $d_k$, a value $d_v$.
 
 # %% [markdown]
 # ## Eight tokens by hand
 #
 # Now with numbers that nobody chose: the eight tokens of width 3, and the three matrices,
-# of the lecture notes from which this course grew. They were drawn at random.
+# of the lecture notes from which this course grew. They were drawn at random. (The module `seed`
+# holds them.)
 
 # %%
 X = seed.X.to(device)  # (token, d_model) = (8, 3)
@@ -392,6 +395,7 @@ five_ask = Q[3:] @ K[:3].T  # (query, key) = (5, 3)
 difference = (three_ask - five_ask.T).abs().max().item()
 print(f"largest difference after a transpose: {difference:.4f}")
 
+# %%
 figure = figures.attention_maps(
     {"the three ask the five": three_ask, "the five ask the three, turned": five_ask.T},
     names[:3],
@@ -508,7 +512,8 @@ figures.show(
 # to be split. Whoever wants to know what a head looks for reads $M$.
 #
 # Then why two thin matrices, and not one $M$? **Predict** the rank of the 8 × 8 table of
-# scores, and the number of parameters either way, for width 512 and $d_k = 64$.
+# scores (how many of its rows are not made up of others), and the number of parameters either
+# way, for width 512 and $d_k = 64$.
 
 # %%
 print("rank of the scores:", torch.linalg.matrix_rank(attn_scores).item())
@@ -525,8 +530,9 @@ print(f"one full M:        {d_model * d_model:,} numbers")
 # %% [markdown]
 # ## Ask a question of your own
 #
-# Time to design. Here is a small scene of twelve patches. A token is one-hot colour (blue,
-# orange, plum), then one-hot shape (circle, square, triangle): six channels, two of them 1.
+# Time to design. Here is a small scene of twelve patches. *One-hot* means a 1 in the place of the
+# answer and 0 elsewhere. A token is one-hot colour (blue, orange, plum), then one-hot shape
+# (circle, square, triangle): six channels, two of them 1.
 
 
 # %%
@@ -663,9 +669,8 @@ def draw_directions(axes, queries: Tensor, keys: Tensor) -> None:
     q, k = queries.cpu().numpy(), keys.cpu().numpy()
     for (colour, shape), query, key in zip(kinds.tolist(), q, k, strict=True):
         paint = figures.PALETTE[colour]
-        axes.plot(
-            [0, query[0]], [0, query[1]], color=paint, linestyle="-", linewidth=1.5
-        )
+        dashes = ("-", "--", ":")[colour]
+        axes.plot([0, query[0]], [0, query[1]], color=paint, ls=dashes, lw=1.8)
         axes.scatter(*key, color=paint, marker="os^"[shape], s=45, zorder=3)
     axes.margins(x=0.55, y=0.35)
     axes.set(xlabel="channel 0", ylabel="channel 1")
@@ -679,6 +684,8 @@ draw_directions(left, *before)
 draw_directions(right, *after)
 left.set_title("before")
 right.set_title("after")
+
+# %%
 for name, middle in zip(
     ("blue", "orange", "plum"), after[1].view(3, 3, 2).mean(1).cpu(), strict=True
 ):

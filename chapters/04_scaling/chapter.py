@@ -17,7 +17,8 @@
 # - predict how large dot products get, and so what to divide by;
 # - write scaled dot-product attention for any batch, and wrap it in a module.
 #
-# **Time**: about 75 minutes. **You need** chapter 03: how $Q$, $K$ and $V$ are made.
+# **Time**: about 75 minutes. **You need** chapters 02 (temperature, entropy) and 03 (how $Q$,
+# $K$ and $V$ are made).
 
 # %%
 import math
@@ -28,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attention_course.learn import check, device, figures, seed
+from attention_course.learn.widgets import explore
 
 np.set_printoptions(precision=4, suppress=True, linewidth=90)
 
@@ -119,21 +121,10 @@ for factor in (1, 4, 16):
 # %% [markdown]
 # Softmax sees differences alone: a gap of 1 is a ratio of $e \approx 2.7$, a gap of 16 one
 # of nine million. So the *spread* of the scores decides between "look around" and "look
-# at one".
+# at one". Multiplying by 16 is a temperature of 1/16: the dial of chapter 02.
 #
-# That also means you may subtract the same number from all scores. You must, in fact:
-
-# %%
-large = torch.tensor([1000.0, 999.0], dtype=torch.float64, device=device)
-naive = large.exp() / large.exp().sum()
-shifted = (large - large.max()).exp() / (large - large.max()).exp().sum()
-print("exp(1000) is", large.exp()[0].item())
-print("naive:  ", naive.cpu().numpy())
-print("shifted:", shifted.cpu().numpy())
-
-# %% [markdown]
-# Infinity over infinity is NaN. `torch.softmax` subtracts the maximum for you. If you
-# write `exp` yourself, you have to.
+# Large scores also overflow a plain `exp`. `torch.softmax` subtracts each row's maximum for you; if
+# you write `exp` yourself, you have to (chapter 00).
 
 # %% [markdown]
 # ## When softmax stops listening
@@ -188,8 +179,9 @@ def softmax_jacobian(weights: Tensor) -> Tensor:
 check(softmax_jacobian)
 
 # %% [markdown]
-# Here is the Jacobian of token 0's row, as `autograd` finds it, beside the Jacobian of the
-# same row with scores ten times as large. **Predict** what will be left of the colours.
+# Here is the Jacobian of token 0's row, as `autograd` finds it, beside the Jacobians of the
+# same row with scores three and ten times as large. **Predict** what will be left of the
+# colours.
 
 
 # %%
@@ -198,29 +190,31 @@ def jacobian_of_row(factor: float) -> Tensor:
     return torch.autograd.functional.jacobian(lambda s: torch.softmax(s, 0), row)
 
 
-jacobians = {
-    "scores as they are": jacobian_of_row(1),
-    "scores times 10": jacobian_of_row(10),
-}
-figure = figures.attention_maps(
-    jacobians,
+def draw_slopes(axes, factor: float) -> None:
+    jacobian = jacobian_of_row(factor)
+    figures.draw_map(axes, jacobian, annotate=False, signed=True, maximum=0.25)
+    axes.set(xlabel="score that is nudged", ylabel="weight that moves")
+
+
+# %%
+explore(
+    draw_slopes,
     title="Ten times larger scores: every slope is gone",
-    signed=True,
-    label="slope",
-    axis_names=("weight that moves", "score that is nudged"),
-)
-figures.show(
-    figure,
-    alt="Two 8 by 8 heat maps of slopes. On the left the diagonal is positive and the "
-    "row and column of token 6 are negative. On the right every cell is almost zero.",
+    alt="Three 8 by 8 heat maps of slopes. With the scores as they are the diagonal is positive "
+    "and the row and column of token 6 are negative. With three times larger scores the "
+    "colours are paler, with ten times larger scores every cell is almost zero.",
+    scale="slope",
+    height=2.7,
+    factor={"scores as they are": 1.0, "scores times 3": 3.0, "scores times 10": 10.0},
 )
 
 # %%
-for name, jacobian in jacobians.items():
+for factor in (1, 10):
+    jacobian = jacobian_of_row(factor)
+    sums_to_zero = bool((jacobian.sum(dim=0).abs() < 1e-12).all())
     trace = jacobian.trace().item()
     print(
-        f"{name}: columns sum to 0: {bool((jacobian.sum(0).abs() < 1e-12).all())}, "
-        f"trace {trace:.4f}"
+        f"scores times {factor:2d}: columns sum to 0: {sums_to_zero}, trace {trace:.4f}"
     )
 
 # %% [markdown]
@@ -281,6 +275,7 @@ def trace_and_entropy(width: int, divisor: float) -> tuple[float, float]:
     return trace.mean().item(), entropy.mean().item()
 
 
+# %%
 divisors = {
     "unscaled": lambda d: 1.0,
     "divided by √d_k": math.sqrt,
@@ -312,7 +307,7 @@ figures.show(
 # Unscaled, wide attention starts its life one-hot: it looks at one token, by chance, and
 # passes hardly any gradient to change its mind.
 #
-# Dividing by $d_k$ has the highest trace. So is it best? Look at the other meter: the
+# Dividing by $d_k$ has the highest trace. So is it best? Look at the other meter, chapter 02's
 # entropy of a row, between 0 (looks at one key) and $\ln 64 \approx 4.16$ (looks at all
 # alike).
 
@@ -384,7 +379,7 @@ check(scaled_dot_product_attention)
 
 # %% [markdown]
 # Everything in this section so far was one call. PyTorch has it as
-# `F.scaled_dot_product_attention`, which is what later chapters use. On the seed's numbers:
+# `F.scaled_dot_product_attention`, which is what later chapters use. On the notes' numbers:
 
 # %%
 official = F.scaled_dot_product_attention(Q[None], K[None], V[None])[0]
@@ -478,16 +473,13 @@ for width in (4, 1024):
 
 # %%
 usual = gradient_lengths(64, math.sqrt(64)).median()
-deaf = {
-    name: [
-        (gradient_lengths(width, divisors[name](width)) < usual / 10)
-        .double()
-        .mean()
-        .item()
-        for width in widths
-    ]
-    for name in ("unscaled", "divided by √d_k")
-}
+deaf = {"unscaled": [], "divided by √d_k": []}
+for name, shares in deaf.items():
+    for width in widths:
+        is_deaf = gradient_lengths(width, divisors[name](width)) < usual / 10
+        shares.append(is_deaf.double().mean().item())
+
+# %%
 figure = figures.curves(
     {name: (widths, shares) for name, shares in deaf.items()},
     xlabel="width of queries and keys, d_k",
@@ -515,9 +507,8 @@ for name, parameter in linear.named_parameters():
     print(f"{name:6s} {tuple(parameter.shape)}")
 
 # %% [markdown]
-# Two surprises hide here. The weight is (out, in), the transpose of the seed's $W_Q$: the
-# layer computes $x W^\top + b$. And there is a bias, which the seed's formula has not; it
-# comes with `nn.Linear` unless you switch it off.
+# As in chapter 03, the weight is (out, in), the transpose of the notes' $W_Q$. And there is a
+# bias, which the notes' formula has not; it comes with `nn.Linear` unless you switch it off.
 
 # %% [markdown] exercise="AttentionBlock"
 # ### Exercise: the attention block  ·  15 min  ·  ●●○
@@ -598,17 +589,19 @@ print(
 # %% [markdown]
 # ## Where this leads
 #
-# One block makes one share-out of attention per token. What if a token needs two things at
-# once, from two places? Chapter 06 runs several small blocks side by side.
+# In your block every token may look at every other one. Sometimes it must not: the next word is
+# the answer, and padding means nothing. Chapter 05 says so with masks.
 #
+# And a block makes one share-out of attention per token. What if a token needs two things at once,
+# from two places? Chapter 06 runs several small blocks side by side.
+
+# %% [markdown]
 # ## References
 #
 # - Vaswani et al., *Attention Is All You Need* (2017), section 3.2.1 and its footnote 4: the
 #   variance argument in two lines.
 # - Bridle, *Training Stochastic Model Recognition Algorithms as Networks Can Lead to Maximum
 #   Mutual Information Estimation of Parameters* (1990), section 2: softmax and its derivative.
-# - Goodfellow, Bengio, Courville, *Deep Learning* (2016), section 4.1: overflow, and the shift
-#   by the maximum.
 # - Zhai et al., *Stabilizing Transformer Training by Preventing Attention Entropy Collapse*
 #   (2023), section 3: what happens when rows turn one-hot in large models.
 # - Yang et al., *Tensor Programs V* (2022), section 5: the case for $1/d_k$.

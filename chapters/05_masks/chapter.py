@@ -5,10 +5,8 @@
 # its input?**
 #
 # It must not look. And a sentence of 3 words, stored beside one of 8, must not look at the 5
-# cells that only fill up its row. *Must not look* is a table of yes and no, a **mask**.
-#
-# It is the smallest part of a transformer, and breaks most quietly: with a wrong mask, a model
-# trains well. Too well.
+# cells that only fill up its row. *Must not look* is a table of yes and no, a **mask**. With a
+# wrong one, a model trains well. Too well.
 
 # %% [markdown]
 # ## What you will be able to do
@@ -253,7 +251,8 @@ check(padding_mask)
 # | `nn.MultiheadAttention` | `key_padding_mask` | is padding |
 # | all of torch | any *float* mask | no True: it is **added** to the scores |
 #
-# **Predict** what happens if you hand our table of three tokens to both of torch's functions.
+# **Predict** what happens if you hand our table of three tokens to both of torch's functions. (The
+# module's numbers are its width, 2, and how many heads it has, 1: chapter 06.)
 
 # %%
 tokens = torch.tensor([[1.0, 0], [0, 1], [1, 1]], dtype=torch.float64, device=device)
@@ -601,6 +600,8 @@ def mark_leaks(figure, maps: dict[str, Tensor], allowed: Tensor) -> None:
 # %%
 order = torch.arange(N, device=device)
 past = order[None, :] - order[:, None] < 1
+
+# %%
 figure = figures.attention_maps(
     maps,
     maximum="largest",
@@ -628,7 +629,8 @@ for name, values in maps.items():
 # tokens, and reach every one of them.
 #
 # It is a popular mistake: a normalisation over the wrong axis, a mean over the sequence "as
-# context", a reversed convolution. `LayerNorm` works inside one token, and does not leak.
+# context", a reversed convolution. Chapter 08's layer norm works inside one token, and does not
+# leak.
 
 # %% [markdown]
 # ## The same for padding
@@ -712,8 +714,9 @@ def sentences(number: int, generator: torch.Generator) -> Tensor:
 print(sentences(2, torch.Generator().manual_seed(1)).tolist())
 
 # %% [markdown]
-# The model: words and places as vectors, one attention, two layers on top. `leak=1` raises the
-# diagonal by one.
+# The model: words and places as vectors, one attention, two layers on top. It returns a score for
+# each word that could come next; such scores, before their softmax, are called *logits*. `leak=1`
+# raises the diagonal by one.
 
 
 # %%

@@ -16,7 +16,8 @@
 # - say how much each head contributes to an output;
 # - explain when two heads can do what one cannot, and when one head is enough.
 #
-# **Time**: about 110 minutes. **You need** chapter 04: scaled dot-product attention.
+# **Time**: about 110 minutes. **You need** chapters 04 (scaled dot-product attention) and 05
+# (masks).
 
 # %%
 import math
@@ -34,6 +35,7 @@ from attention_course.learn.experiments_06 import (
     silence,
     train_reader,
 )
+from attention_course.learn.widgets import explore
 
 np.set_printoptions(precision=4, suppress=True, linewidth=90)
 
@@ -109,6 +111,8 @@ maps = {"one head": torch.softmax(Q @ K.T / math.sqrt(2), dim=1)}
 for head in range(2):
     scores = Q[:, head : head + 1] @ K[:, head : head + 1].T  # (query, key)
     maps[f"head {head}"] = torch.softmax(scores, dim=1)
+
+# %%
 figure = figures.attention_maps(
     maps,
     tokens,
@@ -118,7 +122,7 @@ figure = figures.attention_maps(
 figures.show(
     figure,
     alt="Three 8 by 8 heat maps. With one head the column of token 6 is darkest. Head 0 "
-    "looks much the same. Head 1 puts rows 0, 2, 4 and 5 on token 7 instead.",
+    "looks much the same. Head 1 puts rows 0, 1, 2, 4 and 5 on token 7 instead.",
 )
 
 # %% [markdown]
@@ -290,6 +294,8 @@ steps = [
     ("each head reads", z, "head token channel", "· v"),
     ("merged", merged, "token d_model", "merge"),
 ]
+
+# %%
 figure = figures.shape_flow(steps, title="Heads are a detour: width 8 in, width 8 out")
 figures.show(
     figure,
@@ -298,28 +304,15 @@ figures.show(
 )
 
 # %% [markdown]
-# ## What a mask says
+# ## Masks get an axis for heads
 #
-# Sometimes a query must not see a key: it is padding, or it lies in the future. A mask is a
-# boolean tensor, and in this course **True means "may attend"**. A forbidden score becomes
-# $-\infty$ before the softmax, and $e^{-\infty} = 0$.
+# Masks stay what chapter 05 made them: in `attn_mask`, **True means "may attend"**, and a query
+# that may attend to nothing has zero weights. All heads live in one tensor of scores, (B, H, Nq,
+# Nk), so a mask has three sizes that broadcast to it:
 #
-# **Predict** the second line: what if nothing is allowed?
-
-# %%
-scores = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64, device=device)
-for allowed in ([True, True, False], [False, False, False]):
-    attn_mask = torch.tensor(allowed, device=device)
-    row = torch.softmax(scores.masked_fill(~attn_mask, -torch.inf), dim=0)
-    print(allowed, "->", row.cpu().numpy())
-
-# %% [markdown]
-# The empty row is 0/0. One NaN spreads to every number of the model within a layer, so this
-# course settles it: **a query that may attend to nothing has zero weights**. It reads
-# nothing.
-#
-# A mask (Nq, Nk) holds for all items and heads. (B, 1, Nq, Nk) has one for each item,
-# (B, H, Nq, Nk) one for each head. All three broadcast against the scores.
+# - (Nq, Nk): the same for all items and heads;
+# - (B, 1, Nq, Nk): one for each item, as `combine_masks` returned it;
+# - (B, H, Nq, Nk): one for each head.
 
 # %% [markdown]
 # ## The formula
@@ -411,10 +404,9 @@ for num_heads in (1, 2, 8, 64):
 #
 # <details><summary>Hint</summary>
 #
-# Copy the lines of your split and merge, or write them as helpers in this cell.
-# `F.linear(x, w)` is `x @ w.T`. For the empty row: `masked_fill` with -inf, softmax, then
-# `masked_fill` the same cells of the weights with 0. The first `masked_fill` also stops a NaN
-# on its way back; *adding* -inf does not.
+# Copy the lines of your split and merge, or write them as helpers in this cell, and those of
+# chapter 05's `masked_softmax`: `masked_fill` with -inf, softmax, `masked_fill` with 0.
+# `F.linear(x, w)` is `x @ w.T`.
 # </details>
 
 
@@ -478,27 +470,10 @@ print("mean:  ", sharp.mean(dim=0).tolist())
 # A module owns the four projections as `nn.Linear` layers: `q_proj`, `k_proj`, `v_proj` and
 # `out_proj`, this time with biases.
 #
-# Sentences of a batch differ in length, so the shorter ones are filled up. The
-# `key_padding_mask` (B, Nk) marks the filling: **True means "is padding"**. It says who is out,
-# while `attn_mask` says who is in.
-#
-# Padding must change nothing. Torch attends over 3 real tokens, then over the same 3 and 2 of
-# masked rubbish. **Predict**: equal?
-
-# %%
-real = torch.randn(1, 1, 3, 4, generator=generator, dtype=torch.float64).to(device)
-rubbish = torch.full((1, 1, 2, 4), 1e6, dtype=torch.float64, device=device)
-padded = torch.cat([real, rubbish], dim=2)  # (batch, head, key, channel)
-is_padding = torch.tensor([False, False, False, True, True], device=device)  # (key,)
-alone = F.scaled_dot_product_attention(real, real, real)
-masked = F.scaled_dot_product_attention(
-    real, padded, padded, attn_mask=~is_padding.expand(3, 5)
-)
-print("equal:", torch.allclose(alone, masked, rtol=0, atol=1e-12))
-
-# %% [markdown]
-# Note which axis was masked: the *keys*. A padded query still gets an output; nobody will look
-# at it. For the scores (B, H, Nq, Nk), the padding mask has to become (B, 1, 1, Nk).
+# It takes both masks of chapter 05: `attn_mask` says who is in, `key_padding_mask` (B, Nk) says who
+# is out, **True means "is padding"**. For the scores (B, H, Nq, Nk), the padding mask has to
+# become (B, 1, 1, Nk): it hides *keys*, from every head and every query. A padded query still
+# gets an output; nobody will look at it.
 
 # %% [markdown] exercise="MultiHeadAttention"
 # ### Exercise: the module  ·  20 min  ·  ●●○
@@ -587,8 +562,8 @@ for name, parameter in official.named_parameters():
 
 # %% [markdown]
 # It holds the query, key and value projections, one below the other. Chapter 09 copies the one
-# into the other and compares them to the last digit. It also meets the trap that waits here:
-# torch's module reads `attn_mask` the other way round.
+# into the other and compares them to the last digit. Remember what chapter 05 showed: torch's
+# module reads `attn_mask` the other way round.
 
 # %% [markdown]
 # ## What each head contributes
@@ -716,6 +691,8 @@ groups = {
     }
     for name, shares in results.items()
 }
+
+# %%
 figure = figures.grouped_bars(
     groups,
     ylabel="right answers",
@@ -742,17 +719,24 @@ for name, trained in readers.items():
     _, attn_weights = trained[0].look(same_scene, asked.to(device))  # (query, H, place)
     for head, weights in enumerate(attn_weights.unbind(dim=1)):
         looks[name if name == "one head" else f"{name}: head {head}"] = weights
-figure = figures.attention_maps(
-    looks,
-    [f"{i} and {j}" for i, j in asked.tolist()],
+
+
+def draw_look(axes, head: str) -> None:
+    """Where one head looks, for each pair of places asked for."""
+    pairs = [f"{i} and {j}" for i, j in asked.tolist()]
+    figures.draw_map(axes, looks[head], pairs, annotate=False)
+    axes.set(xlabel="place looked at", ylabel="places asked for")
+
+
+# %%
+explore(
+    draw_look,
     title="One head shares its look between both places; two heads take one each",
-    annotate=False,
-    axis_names=("places asked for", "place looked at"),
-)
-figures.show(
-    figure,
     alt="Three 8 by 8 heat maps. One head: both diagonals, one darker than the other. Two "
     "heads: one map has one diagonal alone, the other map the other diagonal.",
+    scale="attention weight",
+    height=2.5,
+    head={name: name for name in looks},
 )
 
 # %% [markdown]
@@ -869,9 +853,11 @@ for num_heads in (1, 4, 16, 64):
 # %% [markdown]
 # A head of one channel can only say "more of this" or "less of it": all its rows of scores are
 # multiples of one row. The paper measured both ends: compared with 8 heads, one head costs 0.9
-# BLEU, and 32 lose some of the gain again (Table 3, rows A). In practice head_dim stays near 64
-# or 128. Nor is every head needed: after training, many can be taken away with little loss
-# (Michel et al. 2019).
+# points of BLEU, a score for translations, and 32 lose some of the gain again (Table 3, rows A).
+
+# %% [markdown]
+# In practice head_dim stays near 64 or 128. Nor is every head needed: after training, many can be
+# taken away with little loss (Michel et al. 2019).
 
 # %% [markdown]
 # ## The answer

@@ -12,11 +12,12 @@
 #
 # - build the sine and cosine table of the Transformer paper, and say why it is made that way;
 # - give the patches of an image a row and a column;
-# - turn queries and keys by their position, so that a score depends on the distance alone;
+# - turn queries and keys by position, so that a score depends on the distance alone;
 # - resize a learned table for an image of another size;
 # - measure what a model loses without positions.
 #
-# **Time**: about 90 minutes. **You need** chapter 04. Chapter 06 helps.
+# **Time**: about 90 minutes. **You need** chapters 01 (patches), 04 (attention) and, for the
+# experiment, 06 (heads).
 
 # %%
 import math
@@ -242,6 +243,7 @@ figures.show(
     figure,
     alt="A 40 by 40 heat map, darkest on the diagonal, fading away from it in stripes "
     "parallel to the diagonal.",
+    data={"row of position 0": similarity[0], "row of position 20": similarity[20]},
 )
 
 # %% [markdown]
@@ -494,8 +496,8 @@ for aligned in (True, False):
 # ### Exercise: resize a table of positions  ·  15 min  ·  ●●○
 #
 # table is (h·w, d), row-major, for the grid `old` = (h, w). Return (h'·w', d) for the grid `new` =
-# (h', w'); both are (rows, columns). Bicubic, corners not aligned, no antialiasing. The table holds no
-# class token.
+# (h', w'); both are (rows, columns). Bicubic, corners not aligned, no antialiasing. Every row of the
+# table belongs to a place.
 #
 # <details><summary>Hint</summary>
 #
@@ -524,16 +526,16 @@ def interpolate_positions(
 check(interpolate_positions)
 
 # %% [markdown]
-# Two traps of real models. A table with a **class token** has a first row that belongs to no place: take it
-# off before you resize and put it back after, or every patch is shifted by one. And pass the grid's
-# size: 36 tokens may be 6 × 6 or 4 × 9.
+# Two traps of real models. Many put a **class token** before the patches, an extra token that gathers the
+# answer (chapter 10). Its row of the table belongs to no place: take it off before you resize and put it
+# back after, or every patch is shifted by one. And pass the grid's size: 36 tokens may be 6 × 6 or 4 × 9.
 
 # %% [markdown]
 # ## The experiment: what is order worth?
 #
 # 1797 digits, 16 patches each. The model: embed the patches, one layer of attention with four heads, a
-# small network, the mean over all tokens, ten classes. The positions are learned, kept as a picture
-# of 32 channels.
+# small network, the mean over all tokens, ten classes. Attention and network *add* to a token instead of
+# replacing it; chapter 08 says why. The positions are learned, kept as a picture of 32 channels.
 
 
 # %%

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from attention_course.learn import check, device, figures
 from attention_course.learn.experiments_08 import Reversal, learn_to_reverse
+from attention_course.learn.widgets import explore
 
 # %% [markdown]
 # ## Attention, and nothing else
@@ -67,24 +68,26 @@ alone = states_of(start, keep=0.0)
 #
 # Look at the first sequence of the batch. Each row is a token, each column a channel.
 
+
 # %%
-figure, panels = figures.small_multiples(
-    4,
-    width=2.1,
-    height=1.9,
-    title="After three attentions, every token is the same token",
-)
-for axes, depth in zip(panels, (0, 1, 3, 12), strict=True):
+def draw_tokens(axes, depth: int) -> None:
+    """The tokens after `depth` attentions, a row for each."""
     rows = alone[depth][0].cpu().numpy()  # (token, channel)
     image = axes.imshow(rows, cmap=figures.diverging_map(), vmin=-2.5, vmax=2.5)
     image.set(interpolation="nearest", label=f"depth {depth}")
     axes.set(aspect="auto", xticks=[], yticks=[], xlabel="channel", ylabel="token")
-    axes.set_title("the input" if depth == 0 else f"after {depth}")
-figures.show(
-    figure,
+
+
+explore(
+    draw_tokens,
+    title="After three attentions, every token is the same token",
     alt="Four pictures with a row for each token and a column for each channel. The input "
     "is noise. After one attention vertical stripes show. After three and after twelve "
     "there are only stripes: all rows are equal.",
+    width=2.1,
+    height=1.9,
+    data={"spread over tokens": [x[0].std(dim=0).mean() for x in alone]},
+    depth={"the input": 0, "after 1": 1, "after 3": 3, "after 12": 12},
 )
 
 # %% [markdown]
@@ -415,16 +418,16 @@ def feed_forward(
 check(feed_forward)
 
 # %% [markdown]
-# **Who hears whom?** For six tokens and each of the three parts: how strongly does output token
-# $i$ react to input token $j$? The measure is the size of the derivative
-# $\partial\, \mathrm{out}_i / \partial\, \mathrm{in}_j$. **Predict** the three patterns.
+# **Who hears whom?** The leak detector of chapter 05 answers it: the influence of input token $j$
+# on output token $i$, $\lVert \partial\, \text{output}_i / \partial\, \text{input}_j \rVert$. Here
+# for six tokens and each of the three parts. **Predict** the three patterns.
 
 
 # %%
-def reaction(part, x: Tensor) -> Tensor:
-    """(out token, in token): size of the derivative, the largest set to 1."""
-    jacobian = torch.autograd.functional.jacobian(part, x)
-    size = jacobian.square().sum(dim=(1, 3)).sqrt()  # over both channel axes
+def influence(part, x: Tensor) -> Tensor:
+    """(output token, input token): size of the derivative, the largest set to 1."""
+    blocks = torch.autograd.functional.jacobian(part, x)  # (N, d, N, d)
+    size = blocks.norm(dim=(1, 3))
     return size / size.max()
 
 
@@ -439,11 +442,11 @@ parts = {
 
 # %%
 figure = figures.attention_maps(
-    {name: reaction(part, six) for name, part in parts.items()},
+    {name: influence(part, six) for name, part in parts.items()},
     title="Only attention carries news from token to token",
     annotate=False,
     axis_names=("output token", "input token"),
-    label="reaction (largest = 1)",
+    label="influence (largest = 1)",
 )
 figures.show(
     figure,
@@ -589,8 +592,8 @@ figures.show(
 #
 # <details><summary>Hint 2: empty rows</summary>
 #
-# Softmax of a row of -inf is NaN. Set forbidden weights to 0 once more *after* the softmax: that
-# heals the row, and its gradient.
+# Softmax of a row of -inf is NaN. You healed that in chapter 05's `masked_softmax`: forbidden
+# weights are set to 0 once more *after* the softmax.
 # </details>
 #
 # <details><summary>Hint 3: the order</summary>
@@ -688,9 +691,10 @@ class EncoderLayer(nn.Module):
 check(EncoderLayer)
 
 # %% [markdown]
-# **A mask that is lost makes no noise.** Two sentences share a batch: five words, and three words
-# with two tokens of padding. What stands in the padding must not matter. Fill it with other
-# numbers, and look at the three real words. torch's layer shows it with the mask and without.
+# **A mask that is lost makes no noise.** A layer has to hand its masks on to the attention inside.
+# Two sentences share a batch: five words, and three words with two tokens of padding. Fill the
+# padding with other numbers, and look at the three real words: torch's layer, with the mask and
+# without.
 
 # %%
 rows = [[False] * 5, [False] * 3 + [True] * 2]
@@ -801,18 +805,20 @@ def through_stack(x: Tensor, masked: int) -> Tensor:
 
 # %%
 maps = {
-    f"mask in {masked} of 3 layers": reaction(
+    f"mask in {masked} of 3 layers": influence(
         lambda x, m=masked: through_stack(x, m), six[:, :16]
     )
     for masked in (3, 1)
 }
 for name, size in maps.items():
     print(f"{name}: padding is heard: {bool((size[:4, 4:] > 1e-3).any())}")
+
+# %%
 figure = figures.attention_maps(
     maps,
     title="A mask for the first layer only: the padding comes in through the second",
     axis_names=("output token", "input token"),
-    label="reaction (largest = 1)",
+    label="influence (largest = 1)",
 )
 figures.show(
     figure,
@@ -904,6 +910,7 @@ print(
     "post-norm with warm-up above 80 %:", results["post-norm, warm-up"].accuracy > 0.80
 )
 
+# %%
 figure = figures.curves(
     {name: run.losses for name, run in results.items()},
     xlabel="training step",

@@ -17,7 +17,7 @@
 # - prove that two modules compute the same, forward and backward;
 # - recognise nine ways in which the official modules surprise people.
 #
-# **Time**: about 90 minutes. **You need** chapter 06 (heads) and chapter 08 (encoder layer).
+# **Time**: about 90 minutes. **You need** chapters 05 (masks), 06 (heads) and 08 (encoder layer).
 
 # %%
 import copy
@@ -353,26 +353,24 @@ print("the first item's output is the same:", agree(changed[0], attn_output[0]))
 # %% [markdown]
 # ## Trap 3: what True means
 #
-# Three tokens, and a causal mask: "may look at itself and the past" is True. All scores are
-# equal here, so you can do it by hand: row 0 must be (1, 0, 0), row 1 (½, ½, 0), row 2
-# (⅓, ⅓, ⅓). **Predict** what each of the two makes of it.
+# You know this one from chapter 05: in the function, as in this course, True means *may attend*; in
+# `nn.MultiheadAttention` it means *must not*. The layers pass their mask to that module. **Predict**:
+# with a causal mask of ours, does token 0 react to the last token?
 
 # %%
+layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True)
+fill(layer, 6)
 may_attend = torch.ones(3, 3, dtype=torch.bool, device=device).tril()
-zeros = torch.zeros(1, 3, 2, dtype=torch.float64, device=device)
-one_hot = torch.eye(3).double().to(device)[None]  # as values, they show the weights
+x = normal(1, 3, 4)
+other = x.clone()
+other[:, -1] += 1  # another last token
 
-weights = F.scaled_dot_product_attention(zeros, zeros, one_hot, attn_mask=may_attend)
-print("the function:", weights[0].cpu().numpy(), sep="\n")
-
-attention = nn.MultiheadAttention(2, num_heads=1, batch_first=True).double().to(device)
-_, weights = attention(zeros, zeros, zeros, attn_mask=may_attend)
-print("the module:", weights[0].detach().cpu().numpy(), sep="\n")
+for name, mask in {"may_attend": may_attend, "~may_attend": ~may_attend}.items():
+    first, second = layer(x, src_mask=mask), layer(other, src_mask=mask)
+    print(f"src_mask={name:12s} token 0 reacts:", not agree(first[0, 0], second[0, 0]))
 
 # %% [markdown]
-# In `F.scaled_dot_product_attention`, as in this course, True means *may attend*. In
-# `nn.MultiheadAttention`, `nn.TransformerEncoderLayer` and `nn.TransformerEncoder` it means *must
-# not*. So the module let everyone see the future alone, and the last token nothing at all: NaN.
+# Without the `~`, your causal layer sees the future, and nothing else of the others.
 #
 # The one mask that means the same everywhere is `key_padding_mask`: True is padding. The
 # function has no such argument; there you must join it in.
@@ -380,21 +378,15 @@ print("the module:", weights[0].detach().cpu().numpy(), sep="\n")
 # %% [markdown]
 # ## Trap 4: a mask of ones and zeros
 #
-# Someone converts the mask to floats, as for a product. **Predict** row 0.
-
-# %%
-floats = may_attend.double()
-weights = F.scaled_dot_product_attention(zeros, zeros, one_hot, attn_mask=floats)
-print(weights[0].cpu().numpy())
-
-# %% [markdown]
-# A float mask is *added* to the scores. Ones and zeros are a mild preference: $e$ to 1. Every
-# token still sees the future. A float mask must hold 0 and $-\infty$.
+# This, too, is chapter 05's: a float mask is *added* to the scores, so ones and zeros are a mild
+# preference of $e$ to 1, and every token still sees the future. A float mask must hold 0 and
+# $-\infty$.
 #
-# Mixed kinds are on their way out, too:
+# New here: mixed kinds, one mask boolean and one float, are on their way out.
 
 # %%
 attention = fill(nn.MultiheadAttention(4, num_heads=2, batch_first=True), 5)
+x = normal(2, 3, 4)
 float_mask = torch.zeros(3, 3, dtype=torch.float64, device=device)
 no_padding = torch.zeros(2, 3, dtype=torch.bool, device=device)
 with warnings.catch_warnings(record=True) as caught:
@@ -495,12 +487,14 @@ print("the default map:           ", average[0, 0].cpu().numpy())
 # %% [markdown]
 # ## Trap 6: causal, from the wrong corner
 #
-# A model writes text one token at a time. The newest token is the only query; four keys are
-# stored. All scores are equal, and the values are 0, 1, 2, 3. It may see all four: their mean
-# is 1.5. **Predict** what `is_causal=True` gives.
+# Chapter 05 again: `is_causal=True` draws its triangle from the top left corner, the course's mask
+# from the lower right. While a model trains, both are the same. Then it writes: the newest token is
+# the only query, four keys are stored, all scores are equal, and the values are 0, 1, 2, 3. It may
+# see all four: their mean is 1.5. **Predict** what `is_causal=True` gives.
 
 # %%
-query, keys = zeros[:, :1], torch.zeros(1, 4, 2, dtype=torch.float64, device=device)
+query = torch.zeros(1, 1, 2, dtype=torch.float64, device=device)
+keys = torch.zeros(1, 4, 2, dtype=torch.float64, device=device)
 values = torch.arange(4.0, dtype=torch.float64, device=device)[None, :, None]
 
 for is_causal in (False, True):
@@ -508,9 +502,8 @@ for is_causal in (False, True):
     print(f"is_causal={is_causal}: {seen.item():.1f}")
 
 # %% [markdown]
-# Zero: the *oldest* token alone. `is_causal` draws its triangle from the top left corner, so
-# query 0 sees key 0. Chapter 05 aligned it with the last key, since the last query is the
-# newest. For equal lengths both are the same; with a cache only yours is right. Pass a mask.
+# Zero: the *oldest* token alone. A model that was right in training forgets all but its first
+# word in use. With a cache, pass a mask.
 
 # %% [markdown]
 # ## Trap 7: a hint that overrules you
@@ -570,8 +563,8 @@ print("two calls of the function agree:", agree(*dropped))
 # %% [markdown]
 # ## Trap 9: three answers for an empty row
 #
-# In a batch, one text may be all padding. Its tokens have no key to look at. What should come
-# out? Your modules say: zero weights. PyTorch's answer depends on the path that a call takes.
+# In a batch, one text may be all padding. Its tokens have no key to look at: chapter 05's empty
+# row. Your modules say: zero weights. PyTorch's answer depends on the path that a call takes.
 #
 # In `eval()` *and* under `no_grad`, layers with an even number of heads switch to a fast path:
 # one fused call. `nn.TransformerEncoder` of post-norm layers even cuts the padding out before
@@ -972,7 +965,8 @@ figures.show(
 # From here on the course builds with PyTorch's modules, and you know what is inside. Chapter 10
 # makes a vision transformer of them. Chapter 11 opens the fused function: how can it compute
 # attention without ever holding the weights?
-#
+
+# %% [markdown]
 # ## References
 #
 # - Vaswani et al. 2017, *Attention Is All You Need*, sections 3.1 to 3.3.

@@ -62,6 +62,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     build.set_defaults(run=_build)
 
+    course_map = commands.add_parser(
+        "map", help="write the map of the course, docs/map.md, from the chapters"
+    )
+    course_map.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 if it is stale"
+    )
+    course_map.set_defaults(run=_map)
+
     nbval = commands.add_parser(
         "nbval", help="re-execute lessons and solutions against their stored outputs"
     )
@@ -95,24 +103,44 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from attention_course.author import build
+    from attention_course.author import build, course_map
     from attention_course.author.chapter import find_chapters
 
     root = find_root()
     folders = find_chapters(root, options.chapters)
     gone = [] if options.chapters else build.strangers(root)
+    mapped = not options.chapters and (root / course_map.PAGE).exists()
     if options.check:
         stale = [f.name for f in folders if not build.is_current(root, f)]
+        if mapped:
+            stale += [str(path) for path in course_map.stale(root)]
         for name in stale:
-            print(f"{name} is not current: run `attention-course build {name}`")
+            print(f"{name} is not current: run `attention-course build`")
         for path in gone:
             print(f"{path.relative_to(root)} belongs to no chapter")
         return NOT_COMPLETE if stale or gone else COMPLETE
     report = build.build(root, folders, force=options.force, jobs=options.jobs)
     build.remove(gone)
+    if mapped:
+        for path in course_map.write(root):
+            print(f"  {path}")
     if not report.built and not report.failed:
         print(f"all editions of {len(folders)} chapters are current")
     return NOT_COMPLETE if report.failed else COMPLETE
+
+
+def _map(options: argparse.Namespace) -> int:
+    from attention_course.author import course_map
+
+    root = find_root()
+    if options.check:
+        stale = course_map.stale(root)
+        for path in stale:
+            print(f"{path} is not current: run `attention-course map`")
+        return NOT_COMPLETE if stale else COMPLETE
+    for path in course_map.write(root):
+        print(f"wrote {path}")
+    return COMPLETE
 
 
 def _nbval(options: argparse.Namespace) -> int:

@@ -8,7 +8,13 @@ lists. Matplotlib is imported by the first figure, not by this package.
 >>> show(figure, alt="Heat map: in the row 'it', the cell under 'cat' is darkest.")
 """
 
-from .attention import attention_map, attention_maps, attention_on_image
+from .attention import (
+    attention_map,
+    attention_maps,
+    attention_on_image,
+    draw_map,
+    draw_on_image,
+)
 from .charts import bars, curves, grouped_bars, label_lines
 from .flow import shape_flow
 from .pictures import images
@@ -39,6 +45,8 @@ __all__ = [
     "bars",
     "curves",
     "diverging_map",
+    "draw_map",
+    "draw_on_image",
     "figure_data",
     "grouped_bars",
     "images",

@@ -180,12 +180,7 @@ def attention_on_image(
     """
     picture = picture_of(image, "image")
     height, width = picture.shape[:2]
-    if patch < 1 or height % patch or width % patch:
-        raise ValueError(
-            f"an image of {height} x {width} does not divide into patches of side "
-            f"{patch}"
-        )
-    rows, across = height // patch, width // patch
+    rows, across = _patches(picture, patch)
     named = weights if isinstance(weights, Mapping) else {"attention": weights}
     if not named:
         raise ValueError("weights is empty: pass the weights of at least one query")
@@ -193,11 +188,7 @@ def attention_on_image(
     limits = _limits(list(grids.values()), False, maximum)
     queries = query if isinstance(query, Mapping) else dict.fromkeys(grids, query)
     for name, asked in queries.items():
-        if asked is not None and not 0 <= asked < rows * across:
-            raise ValueError(
-                f"query {asked} ({name!r}) is not a patch: they are numbered from 0 to "
-                f"{rows * across - 1}"
-            )
+        _refuse_query(asked, name, rows * across)
     side = 2.3 if len(grids) < 3 else 1.9
     shape = (side, side * height / width)
     number = len(grids) + 1
@@ -211,28 +202,127 @@ def attention_on_image(
         first.set_title("image")
         for asked in dict.fromkeys(queries.values()):
             _outline(first, asked, across, patch)
-        shadow = np.zeros((height, width, 4))
-        grey = picture.mean(axis=2)
-        contrast = max(float(np.ptp(grey)), 1e-6)
-        shadow[..., 3] = 0.25 * (grey.max() - grey) / contrast
         for axes, (name, grid) in zip(others, grids.items(), strict=True):
-            heat = axes.imshow(
-                grid,
-                cmap=sequential_map(),
-                vmin=limits[0],
-                vmax=limits[1],
-                extent=(-0.5, width - 0.5, height - 0.5, -0.5),
-            )
-            heat.set_label("weights")
-            draw_image(axes, shadow, "shadow of the image")
-            _draw_patches(axes, height, width, patch)
-            _outline(axes, queries.get(name), across, patch)
+            heat = _over_picture(axes, picture, grid, limits, patch, queries.get(name))
             axes.set_title(name)
         last = all_axes[min(columns or columns_for(number), number) - 1]
         colour_bar(last, heat, "attention weight", side)
     if title:
         set_title(figure, title)
     return figure
+
+
+def draw_map(
+    axes: "Axes",
+    weights: Values,
+    query_labels: Labels = None,
+    key_labels: Labels = None,
+    *,
+    annotate: bool | None = None,
+    signed: bool = False,
+    maximum: Maximum = None,
+) -> None:
+    """Draw one attention map on axes of a drawing of your own.
+
+    Args:
+        axes: of the figure; the map fills them.
+        weights: (query, key), as in ``attention_map``.
+        query_labels: a name for each row; by default its number.
+        key_labels: a name for each column; by default its number.
+        annotate: write the numbers in the cells; by default where there is room.
+        signed: raw scores instead of weights.
+        maximum: the end of the colour scale, as in ``attention_map``.
+
+    Raises:
+        ValueError: as ``attention_map``.
+    """
+    matrix = _matrix(weights, "weights")
+    limits = _limits([matrix], signed, maximum)
+    with style():
+        box = axes.get_window_extent()
+        dpi = axes.figure.dpi
+        cell = min(box.width / matrix.shape[1], box.height / matrix.shape[0]) / dpi
+        _heat(axes, matrix, limits, signed, annotate, cell)
+        _name_axes(axes, matrix.shape, query_labels, key_labels, cell)
+        axes.set(xlabel="key", ylabel="query")
+
+
+def draw_on_image(
+    axes: "Axes",
+    image: Values,
+    weights: Values,
+    patch: int,
+    query: int | None = None,
+    *,
+    maximum: Maximum = "largest",
+) -> None:
+    """Draw the weight of each patch over an image, on axes of a drawing of your own.
+
+    Args:
+        axes: of the figure.
+        image: as in ``attention_on_image``.
+        weights: (patch,) in reading order, or (row, column).
+        patch: side of a patch, pixels.
+        query: number of the patch that asks, outlined.
+        maximum: the end of the colour scale; by default the largest weight.
+
+    Raises:
+        ValueError: as ``attention_on_image``.
+    """
+    picture = picture_of(image, "image")
+    rows, across = _patches(picture, patch)
+    grid = _grid(weights, "weights", rows, across)
+    limits = _limits([grid], False, maximum)
+    _refuse_query(query, "query", rows * across)
+    with style():
+        _over_picture(axes, picture, grid, limits, patch, query)
+
+
+def _patches(picture: npt.NDArray[Any], patch: int) -> tuple[int, int]:
+    """Return how many patches there are from top to bottom and from left to right."""
+    height, width = picture.shape[:2]
+    if patch < 1 or height % patch or width % patch:
+        raise ValueError(
+            f"an image of {height} x {width} does not divide into patches of side "
+            f"{patch}"
+        )
+    return height // patch, width // patch
+
+
+def _refuse_query(query: int | None, name: str, number: int) -> None:
+    if query is not None and not 0 <= query < number:
+        raise ValueError(
+            f"query {query} ({name!r}) is not a patch: they are numbered from 0 to "
+            f"{number - 1}"
+        )
+
+
+def _over_picture(
+    axes: "Axes",
+    picture: npt.NDArray[Any],
+    grid: npt.NDArray[np.float64],
+    limits: tuple[float, float],
+    patch: int,
+    query: int | None,
+) -> Any:
+    """Draw weights in colour under a shadow of the picture; returns the colours."""
+    height, width = picture.shape[:2]
+    grey = picture.mean(axis=2)
+    contrast = max(float(np.ptp(grey)), 1e-6)
+    shadow = np.zeros((height, width, 4))
+    shadow[..., 3] = 0.25 * (grey.max() - grey) / contrast
+    heat = axes.imshow(
+        grid,
+        cmap=sequential_map(),
+        vmin=limits[0],
+        vmax=limits[1],
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+    )
+    heat.set_label("weights")
+    draw_image(axes, shadow, "shadow of the image")
+    _draw_patches(axes, height, width, patch)
+    _outline(axes, query, width // patch, patch)
+    return heat
 
 
 def _matrix(values: Values, name: str) -> npt.NDArray[np.float64]:
@@ -308,6 +398,8 @@ def _heat(
     axes.tick_params(which="both", length=0)
     if annotate is None:
         annotate = max(rows, columns) <= 12 and cell >= 0.36
+    if signed and not annotate and cell >= 0.14:
+        _mark_negative(axes, matrix, limits[1], image, cell)
     if annotate:
         size = min(9.5, max(6.5, cell * 19))
         for (row, column), value in np.ndenumerate(matrix):
@@ -323,6 +415,28 @@ def _heat(
                 gid="cell",
             )
     return image
+
+
+def _mark_negative(
+    axes: "Axes",
+    matrix: npt.NDArray[np.float64],
+    largest: float,
+    image: Any,
+    cell: float,
+) -> None:
+    """Write a minus on negative cells: in grey print colours do not tell the sign."""
+    for row, column in np.argwhere(matrix < -0.04 * largest):
+        background = image.to_rgba(np.ma.masked_invalid([matrix[row, column]]))[0]
+        axes.text(
+            column,
+            row,
+            "\N{MINUS SIGN}",
+            ha="center",
+            va="center",
+            fontsize=min(9.5, cell * 28),
+            color=text_on(background[:3]),
+            gid="cell",
+        )
 
 
 def _cell_text(value: float, largest: float) -> str:

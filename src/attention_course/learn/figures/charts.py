@@ -9,6 +9,7 @@ import numpy.typing as npt
 from .style import (
     DPI,
     HAIRLINE,
+    HATCHES,
     INK,
     LINE_STYLES,
     MARKERS,
@@ -241,7 +242,16 @@ def grouped_bars(
                 [_number(name, group[name]) for group in groups.values()]
             )
             at = places + (rank - (len(names) - 1) / 2) * thick
-            axes.bar(at, heights, thick * 0.92, label=name, color=PALETTE[rank])
+            axes.bar(
+                at,
+                heights,
+                thick * 0.92,
+                label=name,
+                color=PALETTE[rank],
+                edgecolor="white",
+                linewidth=0,
+                hatch=HATCHES[rank],
+            )
             everywhere.extend(at)
             all_heights.extend(heights)
         _write_values(

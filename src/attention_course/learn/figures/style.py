@@ -36,6 +36,9 @@ grey print, and no two meet under deuteranopia or protanopia.
 """
 
 LINE_STYLES = ("-", "--", "-.", ":")
+HATCHES = ("", "", "//", "..", "xx", "--")
+"""Of bars side by side: two lightnesses are enough for two, more need a pattern."""
+
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 SEQUENTIAL = (
