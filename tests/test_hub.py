@@ -155,7 +155,7 @@ found = {
     "course": listed("/home/instructor/attention"),
     "outside": [listed(PATH) for PATH in OUTSIDE],
     "files": [read(PATH) for PATH in FILES],
-    "owners": sorted({os.stat(f"/proc/{p}").st_uid for p in os.listdir("/proc") if p.isdigit()}),
+    "owners": sorted({p.stat().st_uid for p in Path("/proc").glob("[0-9]*")}),
     "wings": [],
 }
 for wing in ("author", "grade"):

@@ -85,8 +85,7 @@ def prepare(folders: Folders, course: Path, members: list[Person]) -> None:
         descriptor = os.open(folders.password, os.O_WRONLY | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(secrets.token_urlsafe(9))
-    folders.exchange.mkdir(exist_ok=True)
-    folders.exchange.chmod(0o777)
+    _make_exchange(folders.exchange, members[0])
     for person in members:
         home = folders.home(person)
         home.mkdir(parents=True, exist_ok=True)
@@ -97,6 +96,17 @@ def prepare(folders: Folders, course: Path, members: list[Person]) -> None:
     _write_accounts(folders.etc, members)
     for person in members[:2]:  # one of each kind
         _write_configuration(folders.etc, person, members[0].name)
+
+
+def _make_exchange(exchange: Path, instructor: Person) -> None:
+    """nbgrader's exchange; what is handed in gets the instructor's group."""
+    modes = {"": 0o755, COURSE: 0o755, f"{COURSE}/inbound": 0o2733}
+    for name, mode in modes.items():
+        folder = exchange / name
+        folder.mkdir(exist_ok=True)
+        os.chown(folder, instructor.uid, instructor.uid)
+        folder.chmod(mode)
+    exchange.chmod(0o777)  # nbgrader looks for this
 
 
 def _copy_course(course: Path, target: Path) -> None:
@@ -131,6 +141,7 @@ def _write_configuration(etc: Path, person: Person, instructor: str) -> None:
         "c = get_config()",
         f'c.Exchange.root = "{EXCHANGE}"',
         f'c.CourseDirectory.course_id = "{COURSE}"',
+        'c.ExchangeFactory.submit = "attention_course.hub.exchange.PrivateSubmit"',
         # An nbgrader_config.py in the course's folder comes later and may add to this.
     ]
     disabled = dict(LAB_EXTENSIONS)

@@ -40,7 +40,8 @@ def view(
 ) -> list[str]:
     """The command that runs `command` as this person, in their view."""
     bwrap = ["bwrap", "--die-with-parent", "--unshare-ipc", "--unshare-uts"]
-    for folder in _ancestors([python, sys.base_prefix, str(PACKAGE), str(EXCHANGE)]):
+    inside = [python, sys.base_prefix, str(PACKAGE / "hub" / "exchange.py")]
+    for folder in _ancestors([*inside, str(EXCHANGE)]):
         bwrap += ["--perms", "0755", "--dir", folder]
     bwrap += ["--perms", "0755", "--dir", "/home", "--perms", "0755", "--dir", "/etc"]
     for path in SYSTEM:
@@ -92,7 +93,8 @@ def _package(person: Person) -> Iterator[list[str]]:
 
 
 def _what_students_have() -> list[Path]:
-    return [PACKAGE / "__init__.py", PACKAGE / "learn"]
+    hub = [PACKAGE / "hub" / name for name in ("__init__.py", "exchange.py")]
+    return [PACKAGE / "__init__.py", PACKAGE / "learn", *hub]
 
 
 class ViewSpawner(LocalProcessSpawner):
