@@ -20,7 +20,7 @@ class PrivateSubmit(ExchangeSubmit):
     """
 
     def copy_files(self) -> None:
-        """Copy the submission to the exchange, in a folder that its group alone opens."""
+        """Copy the submission to the exchange, into a folder for its group alone."""
         super().copy_files()
         handed_in = Path(self.inbound_path) / self.assignment_filename
         os.chmod(handed_in, stat.S_IRWXU | stat.S_IRWXG)
