@@ -21,6 +21,9 @@ from attention_course.author.exercise import (
 )
 from attention_course.learn.probes_10 import EncoderOfPatches, SmallClassifier
 
+SECONDS = 60.0
+"""For a case, on a busy machine: torch's optimizers take seconds to load."""
+
 
 def probed(
     name: str,
@@ -40,7 +43,9 @@ def probed(
     }
     if sizes is not None:
         arguments["sizes"] = dict(sizes)
-    return Sample(name, "probed_module", arguments, gradients=False, **options)
+    return Sample(
+        name, "probed_module", arguments, gradients=False, seconds=SECONDS, **options
+    )
 
 
 # ------------------------------------------------------------------- PatchEmbedding
@@ -1745,7 +1750,13 @@ def _(draw: Draw) -> Iterator[Sample]:
             "compare": compare,
         }
         return Sample(
-            name, "training", arguments, view="training", gradients=False, **options
+            name,
+            "training",
+            arguments,
+            view="training",
+            gradients=False,
+            seconds=SECONDS,
+            **options,
         )
 
     def batch(number: int, *, scale: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -1806,7 +1817,6 @@ def _(draw: Draw) -> Iterator[Sample]:
         shown(hidden.repeat_interleave(10)),
         ["classes"],
         group=10,
-        seconds=20.0,
         note="6 batches, 10 epochs, images that were not trained on",
     )
     yield case(
@@ -1821,7 +1831,6 @@ def _(draw: Draw) -> Iterator[Sample]:
         shown(hidden.flip(0).repeat_interleave(10)),
         ["classes"],
         group=10,
-        seconds=20.0,
         note="each batch holds one class only",
     )
     images, labels = batch(12)
@@ -2002,8 +2011,9 @@ def no_zero_grad(model, batches, epochs, lr):
     return means(trained(model, batches, epochs, lr, skip="zero_grad"))
 
 
-@training_mistake("""`zero_grad` comes between `backward` and `step`: it wipes the
-gradients out before they are used, and nothing changes.""")
+@training_mistake("""The parameters of the model have not changed. Is there a
+`backward()` and then a `step()`, with no `zero_grad()` between the two? And do you
+train the model that you were given, not a copy?""")
 def zeroed_before_the_step(model, batches, epochs, lr):
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     history = []
@@ -2034,7 +2044,8 @@ def no_backward(model, batches, epochs, lr):
 
 @training_mistake(
     """The parameters have not changed: you trained a copy of the model.
-Train the one you were given."""
+Train the one you were given.""",
+    same_as="zeroed_before_the_step",
 )
 def a_copy_is_trained(model, batches, epochs, lr):
     return means(trained(copy.deepcopy(model), batches, epochs, lr))

@@ -78,7 +78,7 @@ def _build(
     if not is_module:
         return None
     module.to(device=device, dtype=images.dtype).eval()
-    return module  # type: ignore[no-any-return]
+    return module
 
 
 @torch.no_grad()
@@ -345,9 +345,9 @@ def _common(observation: Observation, live: dict[str, Any]) -> Observation:
             "the same result" if same else "another result"
         )
     if "training" in live["questions"]:
-        pair = (observation.get(f"training.{time}") for time in range(2))
+        first, second = (observation.get(f"training.{time}") for time in range(2))
         shown["two calls in training mode"] = (
-            "the same result" if _same(*pair) else "two results"
+            "the same result" if _same(first, second) else "two results"
         )
     if "without" in live["questions"]:
         without = observation.get("without")
@@ -649,7 +649,7 @@ def view_training(observation: Observation, case: Case) -> Observation:
         shown["the mean loss of each epoch"] = losses
     if "steps" in compare and any(changed):
         shown["logits after training"] = observation["held out"]
-    if "classes" in compare:
+    if "classes" in compare and any(changed):
         logits = observation["held out"]
         groups = logits.argmax(dim=1).view(-1, live["group"])
         for number, group in enumerate(groups, start=1):
