@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from attention_course.learn.experiments import SeededDropout
 from attention_course.learn.progress import progress
+from attention_course.learn.scenes import Scenes
 
 CENTRE, MEAN = "centre", "mean"
 
@@ -187,3 +188,17 @@ def fit(
         losses.append(loss.detach())
     model.eval()
     return torch.stack(losses).tolist()
+
+
+def without_markers(scenes: Scenes) -> Tensor:
+    """The scenes' images with plain lawn in place of the kicker and the keeper.
+
+    Returns (B, 3, H, W). Lawn is the patch that is seen most often in a scene.
+    """
+    side = scenes.patch
+    patches = F.unfold(scenes.images, side, stride=side)  # (batch, pixel, patch)
+    kinds, counts = patches[0].T.unique(dim=0, return_counts=True)
+    lawn = kinds[counts.argmax()][None, :, None].expand(len(scenes), -1, 2)
+    places = scenes.marker_patches[:, None].expand(-1, patches.shape[1], -1)
+    emptied = patches.scatter(2, places, lawn)
+    return F.fold(emptied, scenes.images.shape[-2:], side, stride=side)
