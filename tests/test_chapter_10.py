@@ -290,7 +290,7 @@ def test_the_bar_goes_away_after_an_error(
     with contextlib.suppress(ZeroDivisionError):
         steps = progress(range(3), "digits")
         for step in steps:
-            1 / step  # noqa: B018
+            1 / step
     steps.close()
     assert drawn[-1] == "cleared"
 

@@ -398,7 +398,7 @@ figures.show(
 scenes, test = make_scenes(3000, seed=0), make_scenes(1000, seed=1)
 images, marks = scenes.images.to(device), scenes.labels.to(device)
 test_images, test_marks = test.images.to(device), test.labels.to(device)
-options = {"steps": 400, "dropout": 0.5}
+options = {"steps": 400, "dropout": 0.2}
 plain = PatchReader(56, 8, 3, 2, read=CENTRE).to(device)
 plain_losses = fit(plain, images, marks, text="scenes, plain", **options)
 share = accuracy(plain, test_images, test_marks)
