@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -1416,7 +1417,8 @@ def _(draw: Draw) -> Iterator[Sample]:
     # Rows sum to one: an answer may divide by their sum, which is another gradient
     # only where no map can go. The view compares along the rows alone.
     def case(name: str, given: list[Tensor], **options: Any) -> Sample:
-        return call(name, given, view="gradients_along_rows", **options)
+        made = call(name, given, view="gradients_along_rows", **options)
+        return dataclasses.replace(made, protocol="function_of_maps")
 
     yield case("three layers", maps(3, 2, 4, 5), note="3 layers, 4 heads, 5 tokens")
     yield case("same sizes again", maps(3, 2, 4, 5))
@@ -1690,6 +1692,15 @@ def maps_changed(maps):
     result = rolled([mixed(m) for m in maps])
     for m in maps:
         m.mul_(0.5)
+    return result
+
+
+@attention_rollout.mistake("""You take the maps out of the caller's list, or turn it
+round (`pop`, `reverse`): afterwards the list is another one.""")
+def list_emptied(maps):
+    result = rolled([mixed(m) for m in maps])
+    while maps:
+        maps.pop()
     return result
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from attention_course.learn.answer_key import Case, Observation
 from attention_course.learn.protocols import protocol, view
+from attention_course.learn.protocols.function import observe_function
 from attention_course.learn.protocols.recording import (
     Inputs,
     dense,
@@ -358,9 +359,10 @@ def _common(observation: Observation, live: dict[str, Any]) -> Observation:
             )
     if "gradients" in live["questions"]:
         names = observation.get("parameter names", [])
-        shown["parameters that no gradient reaches"] = [
-            name for name in names if f"gradient of {name}" not in observation
-        ]
+        cut_off = [n for n in names if f"gradient of {n}" not in observation]
+        shown["parameters that no gradient reaches"] = (
+            "all" if cut_off == names else ", ".join(cut_off) or "none"
+        )
         gradient = observation.get("gradient of image")
         reached = isinstance(gradient, Tensor) and bool(gradient.any())
         shown["a gradient reaches the image"] = reached
@@ -541,8 +543,7 @@ def _maps(function: Any, case: Case, device: torch.device, seen: Observation) ->
     seen["the maps carry gradients"] = any(
         isinstance(item, Tensor) and item.requires_grad for item in items
     )
-    model.train(case.build("cpu")["args"][0].training)
-    again = function(model, image)
+    again = function(*case.build(device)["args"])
     torch.set_grad_enabled(True)
     for index, item in enumerate(again if isinstance(again, list | tuple) else []):
         if type(item) is Tensor:
@@ -553,6 +554,8 @@ def _maps(function: Any, case: Case, device: torch.device, seen: Observation) ->
 def view_maps(observation: Observation, case: Case) -> Observation:
     """The maps, where two calls agree; otherwise only that they do not."""
     shown = {k: v for k, v in observation.items() if not k.startswith("again[")}
+    if not str(observation.get("kind:output")).startswith("sequence"):
+        return shown
     maps = [k for k in observation if k.startswith("output[")]
     agree = all(
         _same(observation[k], observation.get(k.replace("output", "again")), 1e-4)
@@ -562,6 +565,25 @@ def view_maps(observation: Observation, case: Case) -> Observation:
     if agree:
         return shown
     return {k: v for k, v in shown.items() if not k.startswith(("output[", "kind:"))}
+
+
+@protocol("function_of_maps")
+def observe_function_of_maps(
+    function: Any, case: Case, device: torch.device
+) -> Observation:
+    """As a function; and whether the list of maps still holds what it held.
+
+    The arguments of the case: as for a function; the first is a list.
+    """
+    seen = observe_function(function, case, device)
+    if "raised" not in seen:
+        maps = case.build(device)["args"][0]
+        before = list(maps)
+        guarded(seen, lambda: function(maps))
+        kept = len(maps) == len(before)
+        kept = kept and all(a is b for a, b in zip(maps, before, strict=True))
+        seen["unchanged:maps"] = kept
+    return seen
 
 
 @view("gradients_along_rows")
