@@ -370,7 +370,7 @@ print("every digit is called by its own name most often:",
 # %%
 labels = [str(digit) for digit in range(10)]
 figure = figures.attention_maps(
-    {"unseen digits": rates},
+    {"unseen digits": rates.clamp(max=0.2)},
     labels,
     labels,
     title="Nearly every digit is called by its name; the mistakes are few",

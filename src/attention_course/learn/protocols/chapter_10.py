@@ -280,6 +280,11 @@ def _number_of(part: int, whole: int, what: str) -> str:
     return f"all {what}" if part == whole else f"{part} of {whole} {what}"
 
 
+def _listed(names: list[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more or "none"
+
+
 @view("patch_tokens")
 def view_patch_tokens(observation: Observation, case: Case) -> Observation:
     """What a patch embedding's tokens see: which patch, which pixels, where they go."""
@@ -361,7 +366,7 @@ def _common(observation: Observation, live: dict[str, Any]) -> Observation:
         names = observation.get("parameter names", [])
         cut_off = [n for n in names if f"gradient of {n}" not in observation]
         shown["parameters that no gradient reaches"] = (
-            "all" if cut_off == names else ", ".join(cut_off) or "none"
+            "all" if cut_off == names else _listed(cut_off)
         )
         gradient = observation.get("gradient of image")
         reached = isinstance(gradient, Tensor) and bool(gradient.any())
