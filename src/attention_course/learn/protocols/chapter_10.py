@@ -54,7 +54,8 @@ def _probe(cls: Any, case: Case, device: torch.device, seen: Observation) -> Non
     module = _build(cls, live["init"], images, device, seen)
     if module is None:
         return
-    fill(module, live["fill"])
+    live["ones"] = start_at_one(module)
+    fill(module, live["fill"], live["ones"])
     inputs = Inputs({"image": images})
     with torch.no_grad():
         result = module(images)
@@ -82,15 +83,20 @@ def _build(
     return module
 
 
+def start_at_one(module: nn.Module) -> list[bool]:
+    """For each parameter, whether it is all ones, as the weights of a norm are."""
+    return [bool((p == 1).all()) for p in module.parameters()]
+
+
 @torch.no_grad()
-def fill(module: nn.Module, seed: int, gain: float = 1.0) -> None:
-    """Give every parameter random numbers from `seed`, those of size one kept near it.
+def fill(module: nn.Module, seed: int, ones: list[bool], gain: float = 1.0) -> None:
+    """Give every parameter random numbers from `seed`.
 
     Whatever a module starts with, zeros too, then shows in its output. Matrices are
-    scaled by their width, times `gain`.
+    scaled by their width, times `gain`; parameters marked in `ones` stay near one.
     """
     generator = torch.Generator().manual_seed(seed)
-    for parameter in module.parameters():
+    for parameter, one in zip(module.parameters(), ones, strict=True):
         numbers = torch.randn(
             parameter.shape, generator=generator, dtype=torch.float64
         ).to(parameter)
@@ -98,8 +104,7 @@ def fill(module: nn.Module, seed: int, gain: float = 1.0) -> None:
             width = math.prod(parameter.shape[1:])
             parameter.copy_(numbers * gain / math.sqrt(width))
         else:
-            ones = bool((parameter == 1).all())
-            parameter.copy_(0.3 * numbers + float(ones))
+            parameter.copy_(0.3 * numbers + float(one))
 
 
 def bumped(images: Tensor) -> Tensor:
@@ -177,9 +182,9 @@ def _ask_training(module: nn.Module, live: dict[str, Any], seen: Observation) ->
 def _ask_range(module: nn.Module, live: dict[str, Any], seen: Observation) -> None:
     """With eight other sets of parameters, the matrices large."""
     for number in range(8):
-        fill(module, live["fill"] + 100 + number, gain=6.0)
+        fill(module, live["fill"] + 100 + number, live["ones"], gain=6.0)
         _record_call(seen, f"range.{number}", module, live["images"])
-    fill(module, live["fill"])
+    fill(module, live["fill"], live["ones"])
 
 
 def _ask_without(module: nn.Module, live: dict[str, Any], seen: Observation) -> None:
@@ -188,7 +193,7 @@ def _ask_without(module: nn.Module, live: dict[str, Any], seen: Observation) -> 
         for parameter in module.parameters():
             parameter.zero_()
     _record_call(seen, "without", module, live["images"])
-    fill(module, live["fill"])
+    fill(module, live["fill"], live["ones"])
 
 
 def _ask_each_zero(module: nn.Module, live: dict[str, Any], seen: Observation) -> None:
@@ -246,7 +251,7 @@ def _count(
     for name, init in live["sizes"].items():
         module = _build(cls, init, images, device, {})
         if module is not None:
-            fill(module, live["fill"])
+            fill(module, live["fill"], start_at_one(module))
             seen[f"number.{name}"] = sum(p.numel() for p in module.parameters())
             _record_call(seen, f"sized.{name}", module, images)
 
