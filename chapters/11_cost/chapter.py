@@ -3,11 +3,11 @@
 #
 # **How can a model read a whole book, when every word has to look at every other?**
 #
-# A book has about 150 000 tokens. Each of them compares itself with each: 22 billion scores, for
-# one head of one layer. And when the model answers, it does so word by word, with all of the book
-# to look at for every single word.
+# A book has about 150 000 tokens. Each compares itself with each: 22 billion scores, for one head
+# of one layer. And the answer is written word by word, with the whole book to look at for every
+# single word.
 #
-# It can be done. Not one number of the result has to change for it.
+# It can be done. Not one number of the result has to change.
 
 # %% [markdown]
 # ## What you will be able to do
@@ -17,7 +17,8 @@
 # - measure time and memory honestly, and read an exponent off a line;
 # - write text token by token without paying for the past again;
 # - say what a window saves, and what a mask alone does not.
-#
+
+# %% [markdown]
 # **Time**: about 85 minutes. **You need** chapter 04 (softmax and its shift), chapter 05 (masks)
 # and chapter 06 (heads).
 
@@ -38,8 +39,8 @@ np.set_printoptions(precision=4, suppress=True, linewidth=90)
 # %% [markdown]
 # ## Count before you run
 #
-# One entry of a matrix product is a sum of products. A matrix (2, 3) times a matrix (3, 4) has
-# 8 entries, and each takes 3 multiplications and 3 additions (the first one adds to zero).
+# One entry of a matrix product is a sum of products. A matrix (2, 3) times a matrix (3, 4) has 8
+# entries, and each takes 3 multiplications and 3 additions (the first one adds to zero).
 #
 # **Work out** the number of operations, counting both. Torch can count, too:
 
@@ -51,8 +52,8 @@ print("operations:", counter.get_total_flops())
 
 # %% [markdown]
 # $2 \cdot 2 \cdot 3 \cdot 4 = 48$. In general, $(n, k)$ times $(k, m)$ costs $2\,n\,k\,m$. Such a
-# pair, one multiplication and one addition, is a *multiply-add*. The operations are called
-# FLOPs, floating-point operations.
+# pair, one multiplication and one addition, is a *multiply-add*. The operations are called FLOPs,
+# floating-point operations.
 #
 # Attention has two such products: the scores $QK^\top$, and the weights times $V$. Softmax, scale
 # and mask touch each score a few times, beside $2\,d_k$ in each product. So one leaves them out.
@@ -88,8 +89,8 @@ def attention_flops(
 check(attention_flops)
 
 # %% [markdown]
-# Let torch count the textbook form of attention while it runs. **Predict** the factor from one line
-# to the next.
+# Let torch count the textbook form of attention while it runs. **Predict** the factor from one
+# line to the next.
 
 
 # %%
@@ -107,8 +108,8 @@ for tokens in (64, 128, 256):
 
 # %% [markdown]
 # Twice the tokens, four times the work: **quadratic**. For the book it is $1.2 \cdot 10^{13}$
-# operations a head and layer, at $d_k = 128$. That is a lot, but a graphics card does $10^{14}$ in
-# a second.
+# operations a head and layer, at $d_k = 128$. That is a lot, but a graphics card does $10^{14}$
+# in a second.
 #
 # The operations are not what stops you. **Predict**: how many bytes do the book's scores take, in
 # half precision, two bytes each? And the queries?
@@ -135,7 +136,7 @@ figure = figures.curves(
 figures.show(
     figure,
     alt="Two straight lines of bytes against tokens on logarithmic axes. The scores' line is "
-    "twice as steep; it starts below, crosses the other near a thousand tokens, and passes 80 "
+    "twice as steep; it starts below, crosses the other at a few hundred tokens, and passes 80 "
     "gigabytes between a hundred thousand and a million.",
 )
 
@@ -150,9 +151,9 @@ figures.show(
 # %% [markdown]
 # ## Softmax, a piece at a time
 #
-# One query, four keys in two blocks. Its scores are $\ln 1, \ln 2$, then $\ln 4, \ln 1$; the values
-# are 10, 20, 30, 40. Softmax undoes the logarithm, so the weights are
-# $\tfrac18, \tfrac28, \tfrac48, \tfrac18$.
+# One query, four keys in two blocks. Its scores are $\ln 1, \ln 2$, then $\ln 4, \ln 1$; the
+# values are 10, 20, 30, 40. Softmax undoes the logarithm, so the weights are $\tfrac18, \tfrac28,
+# \tfrac48, \tfrac18$.
 #
 # **Work out** the output by hand before you go on.
 
@@ -162,9 +163,9 @@ values = torch.tensor([10.0, 20.0, 30.0, 40.0], dtype=torch.float64, device=devi
 print("all at once:", f"{(torch.softmax(scores, dim=0) @ values).item():.4f}")
 
 # %% [markdown]
-# Now see only the first block. Its largest score is $\ln 2$; relative to that, the exponentials are
-# $\tfrac12$ and $1$. We keep three numbers: the **maximum**, the **sum** of exponentials, and the
-# **output** that is not yet divided.
+# Now see only the first block. Its largest score is $\ln 2$; relative to that, the exponentials
+# are $\tfrac12$ and $1$. We keep three numbers: the **maximum**, the **sum** of exponentials, and
+# the **output** that is not yet divided.
 
 # %%
 largest = math.log(2)
@@ -174,8 +175,8 @@ print(f"maximum ln 2, sum {total:.4f}, output {output:.4f}")
 print(f"if this were all: {output / total:.4f}")
 
 # %% [markdown]
-# The second block has a larger score, $\ln 4$. Everything so far was measured against $\ln 2$. Against
-# $\ln 4$ it is worth half: $e^{\ln 2 - \ln 4} = \tfrac12$.
+# The second block has a larger score, $\ln 4$. Everything so far was measured against $\ln 2$.
+# Against $\ln 4$ it is worth half: $e^{\ln 2 - \ln 4} = \tfrac12$.
 #
 # So: shrink what you have, then add the new block. **Predict** the three lines.
 
@@ -193,28 +194,34 @@ print("divide:", f"{output / total:.4f}")
 # Gimelshein 2018). It is no approximation: dividing numerator and denominator by the same number
 # changes nothing.
 #
-# Here it is on twelve keys in blocks of three. Each row shows the weights as if the keys so far were
-# all there are.
+# Here it is on twelve keys in blocks of three. Each row shows the weights as if the keys so far
+# were all there are.
 
 # %%
 generator = torch.Generator().manual_seed(11)
 row = torch.randn(12, generator=generator, dtype=torch.float64)
 row[4], row[10] = 2.5, 3.5  # two keys that stand out
-so_far = torch.zeros(4, 12, dtype=torch.float64)
+so_far = torch.full((4, 12), math.nan, dtype=torch.float64)
 for number in range(4):
     seen = 3 * (number + 1)
     so_far[number, :seen] = torch.softmax(row[:seen], dim=0)
 
+# %%
 figure = figures.attention_map(
     so_far,
     [f"after block {number}" for number in (1, 2, 3, 4)],
     title="Every block re-weighs all that came before",
 )
+axes = figure.axes[0]
+axes.set_ylabel("one query")
+for text in axes.texts:  # grey is enough for what was not seen yet
+    text.set_text(text.get_text().replace("NaN", ""))
 figures.show(
     figure,
-    alt="Heat map with a row for each of four blocks and a column for each of twelve keys. In the "
-    "first row three keys share the weight. In the second row key 4 takes most of it. In the last "
-    "row key 10 takes most, and every earlier key has less than in the row above.",
+    alt="Heat map with a row for each of four blocks and a column for each of twelve keys; keys "
+    "that were not seen yet are grey. In the first row key 1 has most of the weight. In the second "
+    "row key 4 takes over. In the last row key 10 has most, and every earlier key has less than in "
+    "the row above.",
 )
 
 # %% [markdown]
@@ -222,8 +229,8 @@ figures.show(
 # *ratios* never change. That is why one factor a query, $e^{\text{old maximum} - \text{new
 # maximum}}$, mends sum and output at once.
 #
-# (You may also go over the keys twice: once for the maximum, once for the sums. It is simpler, and
-# computes each score two times.)
+# (You may also go over the keys twice: once for the maximum, once for the sums. It is simpler,
+# and computes each score two times.)
 
 # %% [markdown] exercise="tiled_attention"
 # ### Exercise: tiled attention  ·  25 min  ·  ●●●
@@ -231,15 +238,15 @@ figures.show(
 # Attention over `block` keys at a time: the result of scaled dot-product attention, without ever
 # making a tensor of Nq·Nk elements for a head.
 #
-# `query` (…, Nq, d_k), `key` (…, Nk, d_k), `value` (…, Nk, d_v), with any leading dimensions. `block`
-# need not divide Nk, and may be larger. Scale by $1/\sqrt{d_k}$. Scores may be large, near or far
-# from zero; gradients must flow. Return the output alone.
+# `query` (…, Nq, d_k), `key` (…, Nk, d_k), `value` (…, Nk, d_v), with any leading dimensions.
+# `block` need not divide Nk, and may be larger. Scale by $1/\sqrt{d_k}$. Scores may be large,
+# near or far from zero; gradients must flow. Return the output alone.
 #
 # <details><summary>Hint</summary>
 #
 # `key[..., start : start + block, :]` may be shorter at the end; that is fine. Every query has a
-# maximum and a sum of its own: keep them as (…, Nq, 1). What should the maximum be before the first
-# block, so that its shrink factor is 0?
+# maximum and a sum of its own: keep them as (…, Nq, 1). What should the maximum be before the
+# first block, so that its shrink factor is 0?
 # </details>
 
 
@@ -275,14 +282,15 @@ check(tiled_attention)
 # %% [markdown]
 # ## The experiment: time and memory against N
 #
-# Three ways to the same numbers: the textbook form, PyTorch's `F.scaled_dot_product_attention`, which
-# is *fused* (scores live and die inside one operation), and, if you have written it, your tiled form.
-# For twice the tokens, **predict** two factors for each: how much longer, and how much more memory?
+# Three ways to the same numbers: the textbook form, PyTorch's `F.scaled_dot_product_attention`,
+# which is *fused* (scores live and die inside one operation), and, if you have written it, your
+# tiled form. For twice the tokens, **predict** two factors for each: how much longer, and how
+# much more memory?
 
 # %% [markdown]
-# How we measure. **Time**: the median of many calls, on one thread. **Memory**: the most that one call
-# holds at a time, beyond its inputs. On a CPU the profiler writes down every allocation, also those
-# inside an operation; on a GPU we ask its allocator. Without gradients.
+# How we measure. **Time**: the median of many calls, on one thread. **Memory**: the most that one
+# call holds at a time, beyond its inputs. On a CPU the profiler writes down every allocation,
+# also those inside an operation; on a GPU we ask its allocator. Without gradients.
 #
 # Your `tiled_attention` joins as soon as it is right; until then the cell runs without it.
 
@@ -291,14 +299,14 @@ forms = {"naive": naive_attention, "PyTorch": F.scaled_dot_product_attention}
 forms |= experiments_11.fused_kernels()  # on a GPU: each of its kernels
 mine = globals().get("tiled_attention")
 if experiments_11.works(mine):
-    forms["yours, in tiles of 128"] = lambda q, k, v: mine(q, k, v, 128)
+    forms["yours, tiled"] = lambda q, k, v: mine(q, k, v, 128)
 
 lengths = [256, 512, 1024, 2048, 4096, 8192]
 measured = experiments_11.measure(forms, lengths)
 
 # %% [markdown]
-# A straight line on logarithmic axes is a power, $c \cdot N^p$, and its slope is the exponent $p$. We fit
-# it to the longer half of the lengths. The naive form stops where it has held 100 MB.
+# A straight line on logarithmic axes is a power, $c \cdot N^p$, and its slope is the exponent
+# $p$. We fit it to the longer half of the lengths. The naive form stops where it has held 100 MB.
 
 
 # %%
@@ -308,10 +316,12 @@ def draw_growth(measured: dict, kind: str, axes, ylabel: str) -> dict[str, float
     for place, (name, growth) in enumerate(measured.items()):
         amounts = getattr(growth, kind)
         exponents[name] = experiments_11.exponent(growth.tokens, amounts)
-        label = f"{name}: N^{exponents[name]:.1f}"
+        label = f"{name}: $N^{{{exponents[name]:.1f}}}$"
         colour, marker = figures.PALETTE[place], "osDv^P"[place]
         axes.plot(growth.tokens, amounts, color=colour, marker=marker, label=label)
     axes.set(xscale="log", yscale="log", xlabel="tokens N", ylabel=ylabel)
+    axes.set_xticks(lengths, [str(tokens) for tokens in lengths])
+    axes.minorticks_off()
     figures.label_lines(axes)
     return exponents
 
@@ -322,7 +332,7 @@ figure, (left, right) = figures.small_multiples(
     width=4.6,
     height=3.2,
     title="Four times the memory for twice the tokens: only where the scores are kept",
-    titles=["time", f"memory ({experiments_11.where()})"],
+    titles=[f"time ({experiments_11.where()})", "memory"],
 )
 times = draw_growth(measured, "seconds", left, "seconds for one call")
 memory = draw_growth(measured, "bytes", right, "peak bytes of one call")
@@ -339,27 +349,30 @@ print("naive memory grows like N^2:", 1.9 < memory.pop("naive") < 2.1)
 print("all others at most like N:", max(memory.values()) < 1.1)
 
 # %% [markdown]
-# Look at both panels. On the left nobody escapes: every form computes all $N^2$ scores, and the fits lie
-# around 2. (Below it, a call is so short that other things count; above it, the scores no longer fit
-# into the processor's cache.) On the right the fused forms hold little more than their output.
+# On the left nobody escapes: every form computes all $N^2$ scores, and the fits lie around 2, or
+# above where the scores have outgrown the processor's cache. On the right the tiled forms hold
+# little more than their output. (PyTorch's line is flatter still: a fixed working space, beside
+# which the output hardly counts.)
 #
-# The panel says where it was measured. Your machine will draw other lines, and the same slopes on the right.
+# The title of the left panel says where this was measured. Your machine draws other lines.
 
 # %% [markdown]
-# **Then why is the fused form also faster?** It does the same operations. But a processor computes far
-# faster than its memory delivers. The naive form writes $N^2$ scores out, reads them for the softmax,
-# writes the weights, reads them for the mix. The fused one keeps a tile where the arithmetic is.
+# **Then why is the fused form also faster?** It does the same operations. But a processor
+# computes far faster than its memory delivers. The naive form writes $N^2$ scores out, reads them
+# for the softmax, writes the weights, reads them for the mix. The fused one keeps a tile where
+# the arithmetic is.
 #
-# That is FlashAttention (Dao et al. 2022): tiles, online softmax, and for the gradient the tiles are
-# simply computed *again*.
+# That is FlashAttention (Dao et al. 2022): tiles, online softmax, and for the gradient the tiles
+# are simply computed *again*.
 
 # %% [markdown]
 # ## Writing, word by word
 #
-# So much for reading the book. Now the model answers: it writes one token, appends it to the text, and
-# runs again for the next one. Every time the whole text goes through all layers.
+# So much for reading the book. Now the model answers: it writes one token, appends it to the
+# text, and runs again for the next one. Every time the whole text goes through all layers.
 #
-# **Predict**: a causal layer has seen six tokens. A seventh arrives. Which of the six old outputs change?
+# **Predict**: a causal layer has seen six tokens. A seventh arrives. Which of the six old outputs
+# change?
 
 # %%
 text = torch.randn(1, 1, 7, 4, generator=generator, dtype=torch.float64).to(device)
@@ -371,25 +384,26 @@ for name, causal in (("causal", True), ("not causal", False)):
     print(f"{name:10s} rows that changed: {int((change > 1e-12).sum())} of 6")
 
 # %% [markdown]
-# In a causal model the past is finished. Old rows never change, in no layer; so neither do their keys and
-# values. Computing them again is pure waste.
+# In a causal model the past is finished. Old rows never change, in no layer; so neither do their
+# keys and values. Computing them again is pure waste.
 #
-# Keep them: the **KV cache**. A new token computes its own query, key and value, appends the last two, and
-# attends with the one query. Old queries? Nobody will ever ask with them again.
+# Keep them: the **KV cache**. A new token computes its own query, key and value, appends the last
+# two, and attends with the one query. Old queries? Nobody will ever ask with them again.
 
 # %% [markdown] exercise="KVCache"
 # ### Exercise: the cache  ·  8 min  ·  ●●○
 #
-# Write the class `KVCache`. `KVCache()` makes an empty one. `append(key, value)`, both (B, H, t, d), adds t
-# tokens at the end (one, or the many of a prompt) and returns the pair *all keys, all values* so far,
-# each (B, H, tokens so far, d).
+# Write the class `KVCache`. `KVCache()` makes an empty one. `append(key, value)`, both (B, H, t,
+# d), adds t tokens at the end (one, or the many of a prompt) and returns the pair *all keys, all
+# values* so far, each (B, H, tokens so far, d).
 #
-# Every cache has its own memory. What it returned earlier must not change later. Keep the dtype; gradients
-# reach everything that was appended.
+# Every cache has its own memory. What it returned earlier must not change later. Keep the dtype;
+# gradients reach everything that was appended.
 #
 # <details><summary>Hint</summary>
 #
-# An empty cache doesn't know B, H and d yet: `None` will do. Count the dimensions to find the tokens'.
+# An empty cache doesn't know B, H and d yet: `None` will do. Count the dimensions to find the
+# tokens'.
 # </details>
 
 
@@ -424,9 +438,9 @@ check(KVCache)
 # %% [markdown]
 # ### One query against all keys
 #
-# With the cache, one step of writing is attention with Nq = 1. It has to give the last row of the causal
-# attention over the whole text. Does a single query need a mask? Chapter 05 left a trap here. **Predict**
-# which keys the query sees:
+# With the cache, one step of writing is attention with Nq = 1. It has to give the last row of the
+# causal attention over the whole text. Does a single query need a mask? Chapter 05 left a trap
+# here. **Predict** which keys the query sees:
 
 # %%
 identity = torch.eye(5, dtype=torch.float64, device=device)[None, None]
@@ -438,17 +452,18 @@ for causal in (False, True):
     print(f"is_causal={causal!s:5s}", weights[0, 0, 0].cpu().numpy())
 
 # %% [markdown]
-# The newest token may see everything: all the rest is its past. No mask at all is right. `is_causal` aligns
-# with the *first* key, and leaves it that one alone.
+# The newest token may see everything: all the rest is its past. No mask at all is right.
+# `is_causal` aligns with the *first* key, and leaves it that one alone.
 
 # %% [markdown] exercise="cached_step"
 # ### Exercise: one step of writing  ·  8 min  ·  ●●○
 #
-# `cache` is anything with the `append` above. `query`, `key` and `value` are those of one new token, (B, H, 1,
-# d). Append the key and the value, then attend with the query to all that is in the cache, scaled by
-# $1/\sqrt{d_k}$. Return (B, H, 1, d).
+# `cache` is anything with the `append` above. `query`, `key` and `value` are those of one new
+# token, (B, H, 1, d). Append the key and the value, then attend with the query to all that is in
+# the cache, scaled by $1/\sqrt{d_k}$. Return (B, H, 1, d).
 #
-# Step after step, the outputs must be the rows of causal attention. Leave what the cache holds as it is.
+# Step after step, the outputs must be the rows of causal attention. Leave what the cache holds as
+# it is.
 #
 # <details><summary>Hint</summary>
 #
@@ -473,8 +488,8 @@ def cached_step(cache, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 check(cached_step)
 
 # %% [markdown]
-# A cache at work, token by token, with a stand-in that has its memory set aside (so that this runs whatever
-# your answers do). Its rows, beside causal attention over the whole text:
+# A cache at work, token by token, with a stand-in that has its memory set aside (so that this
+# runs whatever your answers do). Its rows, beside causal attention over the whole text:
 
 # %%
 cache = PreparedCache(7)
@@ -490,8 +505,9 @@ print("same rows:", torch.allclose(torch.cat(rows, dim=2), whole, rtol=0, atol=1
 # %% [markdown]
 # ### What it saves
 #
-# A layer of width 256 with 4 heads writes its $t$-th token. Without a cache: project all $t$ tokens, causal
-# attention over all of them, keep the last row. With a cache: project one token, one query against $t$ keys.
+# A layer of width 256 with 4 heads writes its $t$-th token. Without a cache: project all $t$
+# tokens, causal attention over all of them, keep the last row. With a cache: project one token,
+# one query against $t$ keys.
 #
 # **Predict** the ratio of the operations at $t = 1024$.
 
@@ -538,8 +554,8 @@ for t, (recomputed, cached) in zip(steps, pairs, strict=True):
     print(f"token {t:4d}: {cached:>9,} with, times {recomputed // cached} without")
 
 # %% [markdown]
-# Exactly $t$ times: all $t$ rows are computed, and one is used. (Here without the mask, which changes no
-# count.) Now with a clock:
+# Exactly $t$ times: all $t$ rows are computed, and one is used. (Here without the mask, which
+# changes no count.) Now with a clock:
 
 
 # %%
@@ -550,6 +566,8 @@ def draw_steps(axes, amounts: dict[str, list], ylabel: str) -> None:
         axes.plot(steps, values, color=colour, marker=marker, label=name)
     axes.set(xscale="log", yscale="log", ylabel=ylabel)
     axes.set_xlabel("tokens so far, t")
+    axes.set_xticks(steps, [str(t) for t in steps])
+    axes.minorticks_off()
     figures.label_lines(axes)
 
 
@@ -578,14 +596,15 @@ figures.show(
 )
 
 # %% [markdown]
-# The clock is not as strict as the count: a step with a cache is so little work that starting it takes longer
-# than doing it. Still, a text of a thousand tokens is written many times faster.
-#
+# The clock is not as strict as the count: a step with a cache is so little work that starting it
+# takes longer than doing it. Still, a text of a thousand tokens is written many times faster.
+
+# %% [markdown]
 # ### What it costs
 #
-# Nothing is free. The cache grows with every token, in every layer, for every text that is being written.
-# A model with 32 layers, 32 heads of width 128, in half precision. **Predict**: how large is its cache for
-# the book?
+# Nothing is free. The cache grows with every token, in every layer, for every text that is being
+# written. A model with 32 layers, 32 heads of width 128, in half precision. **Predict**: how
+# large is its cache for the book?
 
 # %%
 layers, head_width = 32, 128
@@ -601,11 +620,12 @@ for kind, stored_heads in (
     )
 
 # %% [markdown]
-# 79 GB for one reader of one book. And all of it has to be read from memory again for *each* new token: that,
-# and not the arithmetic, sets the speed of writing.
+# 79 GB for one reader of one book. And all of it has to be read from memory again for *each* new
+# token: that, and not the arithmetic, sets the speed of writing.
 #
-# **Multi-query attention** (Shazeer 2019) keeps all query heads but lets them share one head of keys and
-# values. Most models of today meet in the middle, with a few groups (Ainslie et al. 2023).
+# **Multi-query attention** (Shazeer 2019) keeps all query heads but lets them share one head of
+# keys and values. Most models of today meet in the middle, with a few groups (Ainslie et al.
+# 2023).
 
 # %% [markdown]
 # ## See less
@@ -651,9 +671,9 @@ def window_mask(num_tokens: int, radius: int) -> Tensor:
 check(window_mask)
 
 # %% [markdown]
-# **Does such a mask save anything?** No! A mask hides scores that have been computed. To save them, don't
-# compute them: cut out each token's window, and compare with that alone. `unfold` gives overlapping windows
-# without a copy.
+# **Does such a mask save anything?** No! A mask hides scores that have been computed. To save
+# them, don't compute them: cut out each token's window, and compare with that alone. `unfold`
+# gives overlapping windows without a copy.
 
 
 # %%
@@ -683,11 +703,11 @@ for number in (512, 1024, 2048):
     print(f"{number:6d} {counts[0]:>12,} {counts[1]:>12,}")
 
 # %% [markdown]
-# Twice the tokens, twice the work: **linear**. But now a token in chapter 1 of the book cannot see chapter 20.
-# Or can it? Its neighbour has seen a little further, and so on.
+# Twice the tokens, twice the work: **linear**. But now a token in chapter 1 of the book cannot
+# see chapter 20. Or can it? Its neighbour has seen a little further, and so on.
 #
-# We stack layers of `x + local_attention(x)` with a radius of 3, and ask with chapter 05's detector how far an
-# input is heard. **Predict** the reach of 1, 2, 4 and 8 layers.
+# We stack layers of `x + local_attention(x)` with a radius of 3, and ask with chapter 05's
+# detector how far an input is heard. **Predict** the reach of 1, 2, 4 and 8 layers.
 
 # %%
 radius, number = 3, 61
@@ -707,50 +727,57 @@ def stack(x: Tensor, depth: int) -> Tensor:
 heard = {}
 for depth in depths:
     slopes = torch.autograd.functional.jacobian(lambda x, n=depth: stack(x, n), tokens)
-    influence = slopes.norm(dim=(0, 2)).cpu()  # of each input token on the middle one
-    heard[depth] = influence[number // 2 :]  # from distance 0 to the end
-    reach = int(torch.nonzero(heard[depth]).max())
-    print(f"{depth} layers: the farthest token heard is {reach} places away")
+    heard[depth] = slopes.norm(
+        dim=(0, 2)
+    ).cpu()  # (token,): influence on the middle one
+    reach = int((torch.nonzero(heard[depth]) - number // 2).abs().max())
+    print(f"depth {depth}: the farthest token heard is {reach} places away")
 
 # %%
-series = {}
-for depth, influence in heard.items():
-    within = influence[: depth * radius + 1].numpy()
-    series[f"{depth} layer{'s' * (depth > 1)}"] = (np.arange(len(within)), within)
-figure = figures.curves(
-    series,
-    xlabel="distance from the middle token",
-    ylabel="influence on the middle token",
-    title="Every layer widens what is heard by the radius; the far end is faint",
-    logy=True,
+figure, panels = figures.small_multiples(
+    4,
+    columns=1,
+    width=7.0,
+    height=1.15,
+    title="Every layer widens what is heard by the radius; the far ends are faint",
+    share=True,
+    titles=[f"{depth} layer{'s' * (depth > 1)}" for depth in depths],
 )
+for axes, influence in zip(panels, heard.values(), strict=True):
+    places = np.arange(number) - number // 2
+    axes.bar(places, influence.numpy(), width=0.8, color=figures.PALETTE[0])
+    axes.set(yscale="log", ylim=(1e-12, 10), yticks=(1e-10, 1e-5, 1))
+panels[-1].set_xlabel("place of the input token, from the middle")
+figure.supylabel("influence on the middle token", fontsize=10)
 figures.show(
     figure,
-    alt="Four lines of influence against distance, on a logarithmic axis, for 1, 2, 4 and 8 layers. "
-    "They end at distances 3, 6, 12 and 24. Each falls steeply towards its end.",
+    alt="Four panels, one above the other, for 1, 2, 4 and 8 layers: bars of influence by place, on a "
+    "logarithmic axis. They form a hill around the middle that reaches 3, 6, 12 and 24 places to each "
+    "side and falls steeply towards its ends.",
 )
 
 # %% [markdown]
-# Depth times radius: as in a convolution, whispers go from neighbour to neighbour. Faint ones, though. So
-# **Longformer** (Beltagy et al. 2020) adds a few *global* tokens that see all and are seen by all, such as the
-# class token of chapter 10: any two tokens are then two steps apart, and the cost stays linear.
+# Depth times radius: as in a convolution, whispers go from neighbour to neighbour. Faint ones,
+# though. So **Longformer** (Beltagy et al. 2020) adds a few *global* tokens that see all and are
+# seen by all, such as the class token of chapter 10: any two tokens are then two steps apart, and
+# the cost stays linear.
 
 # %% [markdown]
 # ## The answer
 #
-# How can a model read a whole book? It never writes the scores down: softmax can be computed a piece at a
-# time, exactly, so memory grows with N and not with N². It never computes the past twice: in a causal model
-# keys and values stay what they are. And where N² operations are still too many, it looks at less, and lets
-# depth carry news from afar.
+# How can a model read a whole book? It never writes the scores down: softmax can be computed
+# piece by piece, exactly, so memory grows with N and not with N². It never computes the past
+# twice: in a causal model keys and values stay what they are. Where N² operations are still too
+# many, it looks at less, and depth carries news from afar.
 #
-# The first two are free. The third is a choice.
+# Only the third changes a number of the result.
 
 # %% [markdown]
 # ## The course, looking back
 #
-# In chapter 01 you asked: **how can the same patch of pixels mean different things?** A classifier that saw one
-# patch could only guess; one that saw everything, but as a mean, could only guess as well. What was missing
-# was a way for a patch to ask for what *it* needs.
+# In chapter 01 you asked: **how can the same patch of pixels mean different things?** A
+# classifier that saw one patch could only guess; one that saw everything, but as a mean, could
+# only guess as well. What was missing was a way for a patch to ask for what *it* needs.
 
 # %% [markdown]
 # You have built that way since, piece by piece:
@@ -767,31 +794,39 @@ figures.show(
 # | 11 | afford it |
 
 # %% [markdown]
-# And the answer? A patch of pixels means nothing by itself. Its meaning is what it becomes when it has looked
-# around. Attention is a *learned way to look around*: weights that depend on what is asked and on who is there,
-# shared out by a softmax. All the rest makes it trainable, fast and safe.
+# And the answer? A patch of pixels means nothing by itself. Its meaning is what it becomes when
+# it has looked around. Attention is a *learned way to look around*: weights that depend on what
+# is asked and on who is there, shared out by a softmax. All the rest makes it trainable, fast and
+# safe.
 #
 # There is no magic left in it. You have written every line.
 
 # %% [markdown]
 # ## Where to go next
 #
-# - **Train something of your own.** Chapter 10's model on your photographs; chapter 05's next-word model on your
-#   letters. Run the leak detector first.
+# - **Train something of your own**: chapter 10's model on your photographs, chapter 05's next
+#   word on your letters. Run the leak detector first.
 # - **Read a real one.** Open the source of a language model. You will recognise every name.
-# - **Go down**: FlashAttention's kernels, in Triton or CUDA; quantised caches.
-# - **Go beyond**: linear attention (Katharopoulos et al. 2020) swaps softmax for something that needs no cache;
-#   state-space models (Gu and Dao 2023) leave attention behind.
+# - **Go down**: FlashAttention's kernels, quantised caches.
+# - **Go beyond**: linear attention (Katharopoulos et al. 2020) swaps softmax for something that
+#   needs no growing cache; state-space models (Gu and Dao 2023) leave attention behind.
 
 # %% [markdown]
 # ## References
 #
-# - Milakov, Gimelshein, *Online normalizer calculation for softmax* (2018), section 3: maximum and sum in one pass.
-# - Rabe, Staats, *Self-attention Does Not Need O(n²) Memory* (2021), sections 2 and 3: the algorithm, and its numerical
-#   stability.
-# - Dao et al., *FlashAttention* (2022), section 2.1 (why memory is what counts) and 3.1 (tiles, and recomputation).
-# - Shazeer, *Fast Transformer Decoding: One Write-Head is All You Need* (2019), sections 2.4 and 3.
-# - Ainslie et al., *GQA: Training Generalized Multi-Query Transformer Models* (2023), section 2.2.
-# - Beltagy, Peters, Cohan, *Longformer* (2020), section 3.1: windows, reach with depth, global tokens.
-# - Vaswani et al., *Attention Is All You Need* (2017), section 4: the table of costs, "restricted" attention included.
-# - Katharopoulos et al., *Transformers are RNNs* (2020), section 3; Gu, Dao, *Mamba* (2023), section 3.
+# - Milakov, Gimelshein, *Online normalizer calculation for softmax* (2018), section 3: maximum
+#   and sum in one pass.
+# - Rabe, Staats, *Self-attention Does Not Need O(n²) Memory* (2021), sections 2 and 3: the
+#   algorithm, and its numerical stability.
+# - Dao et al., *FlashAttention* (2022), section 2.1 (why memory is what counts) and 3.1 (tiles,
+#   and recomputation).
+# - Shazeer, *Fast Transformer Decoding: One Write-Head is All You Need* (2019), sections 2.4 and
+#   3.
+# - Ainslie et al., *GQA: Training Generalized Multi-Query Transformer Models* (2023), section
+#   2.2.
+# - Beltagy, Peters, Cohan, *Longformer* (2020), section 3.1: windows, reach with depth, global
+#   tokens.
+# - Vaswani et al., *Attention Is All You Need* (2017), section 4: the table of costs,
+#   "restricted" attention included.
+# - Katharopoulos et al., *Transformers are RNNs* (2020), section 3; Gu, Dao, *Mamba* (2023),
+#   section 3.

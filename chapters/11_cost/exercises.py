@@ -125,8 +125,8 @@ def queries_squared(b: int, h: int, n: int, m: int, d: int) -> int:
     return flops(b, h, n, n, d)
 
 
-@attention_flops.mistake("""You use the number of keys twice. The scores are num_queries
-× num_keys, and the two may differ.""")
+@attention_flops.mistake("""You use the number of keys twice. The scores are
+num_queries × num_keys, and the two may differ.""")
 def keys_squared(b: int, h: int, n: int, m: int, d: int) -> int:
     return flops(b, h, m, m, d)
 
@@ -137,14 +137,14 @@ def added(b: int, h: int, n: int, m: int, d: int) -> int:
     return 4 * b * h * (n + m) * d
 
 
-@attention_flops.mistake("""You take the width of the whole model, num_heads · head_dim,
-and still multiply by num_heads: the heads are counted twice.""")
+@attention_flops.mistake("""You take the width of the whole model, num_heads ·
+head_dim, and still multiply by num_heads: the heads are counted twice.""")
 def heads_twice(b: int, h: int, n: int, m: int, d: int) -> int:
     return flops(b, h, n, m, h * d)
 
 
-@attention_flops.mistake("""You divide head_dim by the number of heads. It is the width
-of one head already.""")
+@attention_flops.mistake("""You divide head_dim by the number of heads. It is the
+width of one head already.""")
 def head_dim_divided(b: int, h: int, n: int, m: int, d: int) -> int:
     return flops(b, h, n, m, d // h)
 
@@ -155,26 +155,26 @@ def without_head_dim(b: int, h: int, n: int, m: int, d: int) -> int:
     return flops(b, h, n, m, 1)
 
 
-@attention_flops.mistake("""You counted the division by √d_k as well. Here only QKᵀ and
-the product with V count; what is done once per score is small beside them.""")
+@attention_flops.mistake("""You counted the division by √d_k as well. Here only QKᵀ
+and the product with V count; what is done once per score is small beside them.""")
 def scaling_counted(b: int, h: int, n: int, m: int, d: int) -> int:
     return flops(b, h, n, m, d) + b * h * n * m
 
 
-@attention_flops.mistake("""You counted the softmax as well. Here only QKᵀ and the product
-with V count; what is done once per score is small beside them.""")
+@attention_flops.mistake("""You counted the softmax as well. Here only QKᵀ and the
+product with V count; what is done once per score is small beside them.""")
 def softmax_counted(b: int, h: int, n: int, m: int, d: int) -> int:
     return flops(b, h, n, m, d) + 3 * b * h * n * m
 
 
-@attention_flops.mistake("""You counted softmax and scaling as well. Here only QKᵀ and the
-product with V count; what is done once per score is small beside them.""")
+@attention_flops.mistake("""You counted softmax and scaling as well. Here only QKᵀ and
+the product with V count; what is done once per score is small beside them.""")
 def softmax_and_scaling_counted(b: int, h: int, n: int, m: int, d: int) -> int:
     return flops(b, h, n, m, d) + 4 * b * h * n * m
 
 
-@attention_flops.mistake("""You counted the softmax with five operations per score. Here
-only QKᵀ and the product with V count.""")
+@attention_flops.mistake("""You counted the softmax with five operations per score.
+Here only QKᵀ and the product with V count.""")
 def softmax_counted_five(b: int, h: int, n: int, m: int, d: int) -> int:
     return flops(b, h, n, m, d) + 5 * b * h * n * m
 
@@ -191,14 +191,14 @@ def exact_additions(b: int, h: int, n: int, m: int, d: int) -> int:
     return b * h * n * (m * (2 * d - 1) + d * (2 * m - 1))
 
 
-@attention_flops.mistake("""You halve the count, as for a causal mask. Nothing is masked
-here, and a mask by itself saves no product.""")
+@attention_flops.mistake("""You halve the count, as for a causal mask. Nothing is
+masked here, and a mask by itself saves no product.""")
 def causal_half(b: int, h: int, n: int, m: int, d: int) -> int:
     return 2 * b * h * n * (m + 1) * d
 
 
-@attention_flops.mistake("""Your result is a float. From 2^53 on a float cannot hold every
-whole number: multiply Python integers and return one, without / and 2.0.""")
+@attention_flops.mistake("""Your result is a float. From 2^53 on a float cannot hold
+every whole number: multiply Python integers and return one, without / and 2.0.""")
 def float_result(b: int, h: int, n: int, m: int, d: int) -> float:
     return float(flops(b, h, n, m, d))
 
@@ -209,20 +209,20 @@ def rounded_by_float(b: int, h: int, n: int, m: int, d: int) -> int:
     return int(4.0 * b * h * n * m * d)
 
 
-@attention_flops.mistake("""You return a tensor. Python's own integers are wanted: they
-never overflow.""")
+@attention_flops.mistake("""You return a tensor. Python's own integers are wanted:
+they never overflow.""")
 def tensor_result(b: int, h: int, n: int, m: int, d: int) -> Tensor:
     return torch.tensor([4, b, h, n, m, d]).prod()
 
 
-@attention_flops.mistake("""Your result overflowed: a tensor or a numpy array counts in 64
-bits. Multiply Python integers, which have no limit.""")
+@attention_flops.mistake("""Your result overflowed: a tensor or a numpy array counts
+in 64 bits. Multiply Python integers, which have no limit.""")
 def overflow(b: int, h: int, n: int, m: int, d: int) -> int:
     return int(torch.tensor([4, b, h, n, m, d]).prod())
 
 
-@attention_flops.mistake("""You return a numpy integer. Python's own `int` is wanted: it
-never overflows.""")
+@attention_flops.mistake("""You return a numpy integer. Python's own `int` is wanted:
+it never overflows.""")
 def numpy_result(b: int, h: int, n: int, m: int, d: int) -> np.int64:
     return np.array([4, b, h, n, m, d]).prod()
 
@@ -497,15 +497,15 @@ def recomputed_for_the_gradient(
     return state[1][..., :-1] / state[1][..., -1:]
 
 
-@tiled_attention.mistake("""You don't rescale the running sum when a larger maximum turns
-up. It was added up relative to the old one: multiply it by exp(old maximum - new maximum)
-before you add the block's.""")
+@tiled_attention.mistake("""You don't rescale the running sum when a larger maximum
+turns up. It was added up relative to the old one: multiply it by exp(old maximum -
+new maximum) before you add the block's.""")
 def sum_not_rescaled(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     return online(query, key, value, block, rescale_sum=False)
 
 
-@tiled_attention.mistake("""You rescale the running sum but not the running output. Both
-were added up relative to the old maximum: multiply both by exp(old maximum - new
+@tiled_attention.mistake("""You rescale the running sum but not the running output.
+Both were added up relative to the old maximum: multiply both by exp(old maximum - new
 maximum).""")
 def output_not_rescaled(
     query: Tensor, key: Tensor, value: Tensor, block: int
@@ -513,15 +513,15 @@ def output_not_rescaled(
     return online(query, key, value, block, rescale_output=False)
 
 
-@tiled_attention.mistake("""Each block's weights are relative to a maximum of their own,
-and are added up as they are. When the maximum changes, multiply the running sum and the
-running output by exp(old maximum - new maximum).""")
+@tiled_attention.mistake("""Each block's weights are relative to a maximum of their
+own, and are added up as they are. When the maximum changes, multiply the running sum
+and the running output by exp(old maximum - new maximum).""")
 def nothing_rescaled(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     return online(query, key, value, block, rescale_sum=False, rescale_output=False)
 
 
-@tiled_attention.mistake("""You shift each block by its own maximum, and never compare it
-with those before. Blocks then count alike, however small their scores are.""")
+@tiled_attention.mistake("""You shift each block by its own maximum, and never compare
+it with those before. Blocks then count alike, however small their scores are.""")
 def own_maximum_of_each_block(
     query: Tensor, key: Tensor, value: Tensor, block: int
 ) -> Tensor:
@@ -534,8 +534,9 @@ def own_maximum_of_each_block(
     return output / total
 
 
-@tiled_attention.mistake("""You rescale the wrong way round: the factor is exp(old maximum
-- new maximum), at most 1. What came before shrinks when something larger turns up.""")
+@tiled_attention.mistake("""You rescale the wrong way round: the factor is exp(old
+maximum - new maximum), at most 1. What came before shrinks when something larger
+turns up.""")
 def rescaled_the_wrong_way(
     query: Tensor, key: Tensor, value: Tensor, block: int
 ) -> Tensor:
@@ -552,8 +553,8 @@ def rescaled_the_wrong_way(
     return output / total
 
 
-@tiled_attention.mistake("""You lose the rest: `Nk // block` counts full blocks only. The
-last block may be shorter: let the start run to Nk in steps of `block`, and slice.""")
+@tiled_attention.mistake("""You lose the rest: `Nk // block` counts full blocks only.
+Let the start run to Nk in steps of `block`, and slice: the last may be shorter.""")
 def rest_lost(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     def cut(length: int, block: int) -> Iterator[slice]:
         full = length // block * block
@@ -562,9 +563,9 @@ def rest_lost(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     return online(query, key, value, block, cut=cut)
 
 
-@tiled_attention.mistake("""You lose the rest, and where Nk is smaller than `block`, all of
-it: `Nk // block` counts full blocks only. Let the start run to Nk in steps of `block`, and
-slice: the last block may be shorter.""")
+@tiled_attention.mistake("""You lose the rest, and where Nk is smaller than `block`,
+all of it: `Nk // block` counts full blocks only. Let the start run to Nk in steps of
+`block`, and slice: the last block may be shorter.""")
 def rest_lost_altogether(
     query: Tensor, key: Tensor, value: Tensor, block: int
 ) -> Tensor:
@@ -574,9 +575,9 @@ def rest_lost_altogether(
     return online(query, key, value, block, cut=cut)
 
 
-@tiled_attention.mistake("""You fill the last block up with zeros. A key of zeros has the
-score 0, which takes its share of the softmax. Leave the last block shorter (or hide the
-filling with -inf).""")
+@tiled_attention.mistake("""You fill the last block up with zeros. A key of zeros has
+the score 0, which takes its share of the softmax. Leave the last block shorter (or
+hide the filling with -inf).""")
 def rest_filled_with_zeros(
     query: Tensor, key: Tensor, value: Tensor, block: int
 ) -> Tensor:
@@ -585,8 +586,8 @@ def rest_filled_with_zeros(
     return online(query, *filled, block)
 
 
-@tiled_attention.mistake("""Your last block reaches back, so that it is full: some keys are
-counted twice.""")
+@tiled_attention.mistake("""Your last block reaches back, so that it is full: some
+keys are counted twice.""")
 def last_block_reaches_back(
     query: Tensor, key: Tensor, value: Tensor, block: int
 ) -> Tensor:
@@ -608,8 +609,8 @@ def blocks_overlap(query: Tensor, key: Tensor, value: Tensor, block: int) -> Ten
     return online(query, key, value, block, cut=cut)
 
 
-@tiled_attention.mistake("""Your result is that of the last block alone: add its part to
-what came before.""")
+@tiled_attention.mistake("""Your result is that of the last block alone: add its part
+to what came before.""")
 def last_block_alone(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     *_, last = tiles(key.shape[-2], block)
     return online(query, key[..., last, :], value[..., last, :], block)
@@ -620,9 +621,9 @@ def first_block_alone(query: Tensor, key: Tensor, value: Tensor, block: int) -> 
     return online(query, key[..., :block, :], value[..., :block, :], block)
 
 
-@tiled_attention.mistake("""You add up the softmax outputs of the blocks. Each of them has
-weights that sum to 1; together they sum to the number of blocks. A block's output counts
-with its share of the whole sum of exponentials.""")
+@tiled_attention.mistake("""You add up the softmax outputs of the blocks. Each of them
+has weights that sum to 1; together they sum to the number of blocks. A block's output
+counts with its share of the whole sum of exponentials.""")
 def softmaxes_added(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     return sum(
         online(query, key[..., part, :], value[..., part, :], block)
@@ -630,15 +631,16 @@ def softmaxes_added(query: Tensor, key: Tensor, value: Tensor, block: int) -> Te
     )
 
 
-@tiled_attention.mistake("""You take the mean of the blocks' softmax outputs. Blocks don't
-count alike: each one counts with its share of the whole sum of exponentials.""")
+@tiled_attention.mistake("""You take the mean of the blocks' softmax outputs. Blocks
+don't count alike: each one counts with its share of the whole sum of exponentials.""")
 def softmaxes_averaged(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     number = len(list(tiles(key.shape[-2], block)))
     return softmaxes_added(query, key, value, block) / number
 
 
-@tiled_attention.mistake("""You divide by the sum inside the loop, and then go on adding
-to the quotient. Keep the output undivided, and divide once, after the last block.""")
+@tiled_attention.mistake("""You divide by the sum inside the loop, and then go on
+adding to the quotient. Keep the output undivided, and divide once, after the last
+block.""")
 def divided_in_the_loop(
     query: Tensor, key: Tensor, value: Tensor, block: int
 ) -> Tensor:
@@ -655,23 +657,23 @@ def divided_in_the_loop(
     return output
 
 
-@tiled_attention.mistake("""You never divide by the running sum: the weights have to sum
-to 1 in the end.""")
+@tiled_attention.mistake("""You never divide by the running sum: the weights have to
+sum to 1 in the end.""")
 def never_divided(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     return online(query, key, value, block, keep=torch.ones_like)
 
 
-@tiled_attention.mistake("""You compute all scores at once, and so hold a tensor of Nq·Nk
-numbers per head: that is what tiles avoid. Compute the scores of one block of keys, use
-them, and let them go.""")
+@tiled_attention.mistake("""You compute all scores at once, and so hold a tensor of
+Nq·Nk numbers per head: that is what tiles avoid. Compute the scores of one block of
+keys, use them, and let them go.""")
 def all_scores_at_once(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     scores = query @ key.mT / math.sqrt(query.shape[-1])
     return scores.softmax(dim=-1) @ value
 
 
-@tiled_attention.mistake("""You work in blocks, but collect the scores of all blocks in one
-tensor of Nq·Nk numbers per head. Use each block's scores in the loop, and let them go:
-what is kept is a maximum, a sum and an output for each query.""")
+@tiled_attention.mistake("""You work in blocks, but collect the scores of all blocks
+in one tensor of Nq·Nk numbers per head. Use each block's scores in the loop, and let
+them go: what is kept is a maximum, a sum and an output for each query.""")
 def scores_collected(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     parts = [
         query @ key[..., part, :].mT / math.sqrt(query.shape[-1])
@@ -681,8 +683,8 @@ def scores_collected(query: Tensor, key: Tensor, value: Tensor, block: int) -> T
 
 
 @tiled_attention.mistake(
-    """You compute each head's scores all at once, Nq·Nk numbers. It
-is the keys that go in blocks.""",
+    """You compute each head's scores all at once, Nq·Nk numbers.
+It is the keys that go in blocks.""",
     same_as="scores_collected",
 )
 def one_head_after_the_other(
@@ -697,8 +699,8 @@ def one_head_after_the_other(
     return torch.stack(heads).reshape(*query.shape[:-1], value.shape[-1])
 
 
-@tiled_attention.mistake("""You cut the queries into blocks; `block` counts keys. A tile
-of queries against all keys still has rows as long as Nk.""")
+@tiled_attention.mistake("""You cut the queries into blocks; `block` counts keys. A
+tile of queries against all keys still has rows as long as Nk.""")
 def queries_in_blocks(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     rows = [
         (part @ key.mT / math.sqrt(query.shape[-1])).softmax(dim=-1) @ value
@@ -707,14 +709,14 @@ def queries_in_blocks(query: Tensor, key: Tensor, value: Tensor, block: int) -> 
     return torch.cat(rows, dim=-2)
 
 
-@tiled_attention.mistake("""The number of steps does not depend on `block`: your tiles have
-a size of their own. Use the argument: `block` keys at a time.""")
+@tiled_attention.mistake("""The number of steps does not depend on `block`: your tiles
+have a size of their own. Use the argument: `block` keys at a time.""")
 def block_ignored(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     return online(query, key, value, 16)
 
 
-@tiled_attention.mistake("""You read `block` as the number of blocks. It is the number of
-keys in one block.""")
+@tiled_attention.mistake("""You read `block` as the number of blocks. It is the number
+of keys in one block.""")
 def block_as_number(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     return online(query, key, value, -(-key.shape[-2] // block))
 
@@ -730,8 +732,8 @@ def no_maximum(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     return output / total
 
 
-@tiled_attention.mistake("""You shift by the maximum of the first block for good. When a
-later block holds a larger score, exp overflows: let the maximum run along.""")
+@tiled_attention.mistake("""You shift by the maximum of the first block for good. When
+a later block holds a larger score, exp overflows: let the maximum run along.""")
 def maximum_of_the_first_block(
     query: Tensor, key: Tensor, value: Tensor, block: int
 ) -> Tensor:
@@ -754,9 +756,9 @@ def maximum_starts_at_zero(
     return online(query, key, value, block, first_maximum=0.0)
 
 
-@tiled_attention.mistake("""You keep one maximum for all queries. A query whose scores all
-lie far below it gets nothing but zeros. Each query needs a maximum of its own: `amax` over
-the last dimension, with keepdim=True.""")
+@tiled_attention.mistake("""You keep one maximum for all queries. A query whose scores
+all lie far below it gets nothing but zeros. Each query needs a maximum of its own:
+`amax` over the last dimension, with keepdim=True.""")
 def one_maximum_for_all(
     query: Tensor, key: Tensor, value: Tensor, block: int
 ) -> Tensor:
@@ -776,20 +778,20 @@ def no_scale(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     return online(query, key, value, block, scale=1.0)
 
 
-@tiled_attention.mistake("""You divide the scores by d_k, or by √d_k twice. Divide by √d_k,
-once.""")
+@tiled_attention.mistake("""You divide the scores by d_k, or by √d_k twice. Divide by
+√d_k, once.""")
 def divided_by_d(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     return online(query, key, value, block, scale=1 / query.shape[-1])
 
 
-@tiled_attention.mistake("""You divide by √d_v, the width of the values. The scores are
-sums of d_k products, the width of queries and keys.""")
+@tiled_attention.mistake("""You divide by √d_v, the width of the values. The scores
+are sums of d_k products, the width of queries and keys.""")
 def divided_by_root_dv(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     return online(query, key, value, block, scale=value.shape[-1] ** -0.5)
 
 
-@tiled_attention.mistake("""You divide by the root of the block's length. The scores are
-sums of d_k products: divide by √d_k.""")
+@tiled_attention.mistake("""You divide by the root of the block's length. The scores
+are sums of d_k products: divide by √d_k.""")
 def divided_by_root_block(
     query: Tensor, key: Tensor, value: Tensor, block: int
 ) -> Tensor:
@@ -801,22 +803,23 @@ def key_as_value(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tenso
     return online(query, key, key, block)
 
 
-@tiled_attention.mistake("""Query and key are swapped: your result has a row for each key.
-A row belongs to a query.""")
+@tiled_attention.mistake("""Query and key are swapped: your result has a row for each
+key. A row belongs to a query.""")
 def swapped(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     return online(key, query, value, block)
 
 
-@tiled_attention.mistake("""You use `.T`, which turns all dimensions around. Of any number
-of dimensions only the last two change places: `.mT` or `.transpose(-2, -1)`.""")
+@tiled_attention.mistake("""You use `.T`, which turns all dimensions around. Of any
+number of dimensions only the last two change places: `.mT` or `.transpose(-2, -1)`.""")
 def full_transpose(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     order = tuple(reversed(range(key.dim())))
     scores = query @ key.permute(order) / math.sqrt(query.shape[-1])
     return scores.softmax(dim=-1) @ value
 
 
-@tiled_attention.mistake("""Your code takes exactly four dimensions, (batch, heads, tokens,
-d). Any number may lead: count from the end, as in `key.shape[-2]` and `key[..., i:j, :]`.""")
+@tiled_attention.mistake("""Your code takes exactly four dimensions, (batch, heads,
+tokens, d). Any number may lead: count from the end, as in `key.shape[-2]` and
+`key[..., i:j, :]`.""")
 def four_dimensions_only(
     query: Tensor, key: Tensor, value: Tensor, block: int
 ) -> Tensor:
@@ -824,8 +827,9 @@ def four_dimensions_only(
     return online(query, key, value, block, scale=width**-0.5)
 
 
-@tiled_attention.mistake("""Your code takes exactly three dimensions, (batch, tokens, d).
-Any number may lead: count from the end, as in `key.shape[-2]` and `key[..., i:j, :]`.""")
+@tiled_attention.mistake("""Your code takes exactly three dimensions, (batch, tokens,
+d). Any number may lead: count from the end, as in `key.shape[-2]` and `key[..., i:j,
+:]`.""")
 def three_dimensions_only(
     query: Tensor, key: Tensor, value: Tensor, block: int
 ) -> Tensor:
@@ -833,8 +837,8 @@ def three_dimensions_only(
     return online(query, key, value, block, scale=width**-0.5)
 
 
-@tiled_attention.mistake("""You slice the keys along dimension 1. That is the tokens only
-for three dimensions; slice from the end: `key[..., i:j, :]`.""")
+@tiled_attention.mistake("""You slice the keys along dimension 1. That is the tokens
+only for three dimensions; slice from the end: `key[..., i:j, :]`.""")
 def sliced_along_dim_one(
     query: Tensor, key: Tensor, value: Tensor, block: int
 ) -> Tensor:
@@ -847,8 +851,8 @@ def sliced_along_dim_one(
     return output / total
 
 
-@tiled_attention.mistake("""Your running output has the shape of the query. Its width is
-that of the values, d_v, which need not be d_k.""")
+@tiled_attention.mistake("""Your running output has the shape of the query. Its width
+is that of the values, d_v, which need not be d_k.""")
 def output_as_wide_as_query(
     query: Tensor, key: Tensor, value: Tensor, block: int
 ) -> Tensor:
@@ -856,34 +860,35 @@ def output_as_wide_as_query(
     return output + online(query, key, value, block)
 
 
-@tiled_attention.mistake("""You return a tuple. Only attn_output is wanted: nobody has the
-weights any more.""")
+@tiled_attention.mistake("""You return a tuple. Only attn_output is wanted: nobody has
+the weights any more.""")
 def tuple_returned(query: Tensor, key: Tensor, value: Tensor, block: int) -> tuple:
     return online(query, key, value, block), None
 
 
-@tiled_attention.mistake("""Your attention is causal: each query sees no key after its own
-place. Nothing is masked here.""")
+@tiled_attention.mistake("""Your attention is causal: each query sees no key after its
+own place. Nothing is masked here.""")
 def causal(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     queries, keys = query.shape[-2], key.shape[-2]
     visible = torch.ones(queries, keys, dtype=torch.bool, device=key.device).tril()
     return F.scaled_dot_product_attention(query, key, value, visible)
 
 
-@tiled_attention.mistake("""The running sum is cut off from the graph (`detach`, `.item()`
-or `no_grad`). It depends on query and key, and the gradient must flow through it.""")
+@tiled_attention.mistake("""The running sum is cut off from the graph (`detach`,
+`.item()` or `no_grad`). It depends on query and key, and the gradient must flow
+through it.""")
 def sum_detached(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     return online(query, key, value, block, keep=Tensor.detach)
 
 
-@tiled_attention.mistake("""Your result is cut off from its inputs (`detach`, `.data` or
-`no_grad`): no gradient reaches query, key and value.""")
+@tiled_attention.mistake("""Your result is cut off from its inputs (`detach`, `.data`
+or `no_grad`): no gradient reaches query, key and value.""")
 def detached(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     return online(query, key, value, block).detach()
 
 
-@tiled_attention.mistake("""The weights are cut off from the graph: only `value` gets a
-gradient.""")
+@tiled_attention.mistake("""The weights are cut off from the graph: only `value` gets
+a gradient.""")
 def weights_detached(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     return online(query.detach(), key.detach(), value, block)
 
@@ -898,14 +903,14 @@ def query_scaled_in_place(
     return result
 
 
-@tiled_attention.mistake("""You compute in float32: float64 inputs lose half their digits,
-and the result has another dtype than the inputs.""")
+@tiled_attention.mistake("""You compute in float32: float64 inputs lose half their
+digits, and the result has another dtype than the inputs.""")
 def in_float32(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     return online(query.float(), key.float(), value.float(), block)
 
 
-@tiled_attention.mistake("""Your running output and sum are made without a dtype, so they
-are float32: half-precision inputs come back as float32. Make them with
+@tiled_attention.mistake("""Your running output and sum are made without a dtype, so
+they are float32: half-precision inputs come back as float32. Make them with
 `query.new_zeros(...)` or `dtype=query.dtype`.""")
 def accumulators_without_dtype(
     query: Tensor, key: Tensor, value: Tensor, block: int
@@ -914,8 +919,8 @@ def accumulators_without_dtype(
     return zeros + online(query, key, value, block)
 
 
-@tiled_attention.mistake("""You add a small number to the sum, against a division by zero.
-The sum is never below 1: the largest score counts exp(0).""")
+@tiled_attention.mistake("""You add a small number to the sum, against a division by
+zero. The sum is never below 1: the largest score counts exp(0).""")
 def small_number_added(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     return online(query, key, value, block, keep=lambda total: total + 1e-6)
 
@@ -1064,27 +1069,27 @@ def joined_along(dim: int) -> type:
     return Joined
 
 
-@KVCache.mistake("""You append along dimension 1, the heads. Tokens are dimension 2: (B, H,
-t, d).""")
+@KVCache.mistake("""You append along dimension 1, the heads. Tokens are dimension 2:
+(B, H, t, d).""")
 class AlongTheHeads(joined_along(1)):
     pass
 
 
-@KVCache.mistake("""You append along the batch, dimension 0. Tokens are dimension 2: (B, H,
-t, d).""")
+@KVCache.mistake("""You append along the batch, dimension 0. Tokens are dimension 2:
+(B, H, t, d).""")
 class AlongTheBatch(joined_along(0)):
     pass
 
 
-@KVCache.mistake("""You append along the last dimension, the channels. Tokens are dimension
-2: (B, H, t, d).""")
+@KVCache.mistake("""You append along the last dimension, the channels. Tokens are
+dimension 2: (B, H, t, d).""")
 class AlongTheChannels(joined_along(3)):
     pass
 
 
-@KVCache.mistake("""Your caches share their memory: what is stored belongs to the class
-(`keys = []` in the class body). Make it in `__init__`, as `self.keys`, so that every cache
-has its own.""")
+@KVCache.mistake("""Your caches share their memory: what is stored belongs to the
+class (`keys = []` in the class body). Make it in `__init__`, as `self.keys`, so that
+every cache has its own.""")
 class SharedByAll:
     keys: list[Tensor] = []  # noqa: RUF012
     values: list[Tensor] = []  # noqa: RUF012
@@ -1095,9 +1100,9 @@ class SharedByAll:
         return torch.cat(self.keys, dim=2), torch.cat(self.values, dim=2)
 
 
-@KVCache.mistake("""Nothing is remembered: you return what came in. Either you don't store
-keys and values in `self`, or each piece is written to the same place: the position has to
-advance by the number of tokens.""")
+@KVCache.mistake("""Nothing is remembered: you return what came in. Either you don't
+store keys and values in `self`, or each piece is written to the same place: the
+position has to advance by the number of tokens.""")
 class Forgetful:
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         return key, value
@@ -1118,8 +1123,8 @@ class PlaceNotAdvanced:
         return self.store[0][:, :, :end], self.store[1][:, :, :end]
 
 
-@KVCache.mistake("""You return what was there before. The new keys and values belong to
-the result as well: the new token may attend to itself.""")
+@KVCache.mistake("""You return what was there before. The new keys and values belong
+to the result as well: the new token may attend to itself.""")
 class WithoutTheNew:
     def __init__(self) -> None:
         self.cache = ByConcatenation()
@@ -1170,22 +1175,22 @@ class OneTensor(ByConcatenation):
         return torch.stack(super().append(key, value))
 
 
-@KVCache.mistake("""Of a piece of several tokens you keep only the last one. All t of them
-belong into the cache.""")
+@KVCache.mistake("""Of a piece of several tokens you keep only the last one. All t of
+them belong into the cache.""")
 class LastOfEachPiece(ByConcatenation):
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         return super().append(key[:, :, -1:], value[:, :, -1:])
 
 
-@KVCache.mistake("""Of a piece of several tokens you keep only the first one. All t of them
-belong into the cache.""")
+@KVCache.mistake("""Of a piece of several tokens you keep only the first one. All t of
+them belong into the cache.""")
 class FirstOfEachPiece(ByConcatenation):
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         return super().append(key[:, :, :1], value[:, :, :1])
 
 
-@KVCache.mistake("""The newest tokens come first. They belong at the end: tokens stay in
-the order in which they came.""")
+@KVCache.mistake("""The newest tokens come first. They belong at the end: tokens stay
+in the order in which they came.""")
 class NewestFirst(ByConcatenation):
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         self.keys.insert(0, key)
@@ -1193,8 +1198,8 @@ class NewestFirst(ByConcatenation):
         return torch.cat(self.keys, dim=2), torch.cat(self.values, dim=2)
 
 
-@KVCache.mistake("""The place to write to moves on by 1 with each append. A piece may hold
-several tokens: advance it by `key.shape[2]`.""")
+@KVCache.mistake("""The place to write to moves on by 1 with each append. A piece may
+hold several tokens: advance it by `key.shape[2]`.""")
 class AdvancedByOne:
     def __init__(self) -> None:
         self.appends = 0
@@ -1209,8 +1214,8 @@ class AdvancedByOne:
         return self.keys, self.values
 
 
-@KVCache.mistake("""Your cache has room for a fixed number of tokens and gives back the
-empty places, too. Return only what was appended.""")
+@KVCache.mistake("""Your cache has room for a fixed number of tokens and gives back
+the empty places, too. Return only what was appended.""")
 class EmptyPlacesToo(ByConcatenation):
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         keys, values = super().append(key, value)
@@ -1218,16 +1223,16 @@ class EmptyPlacesToo(ByConcatenation):
         return tuple(F.pad(t, (0, 0, 0, missing)) for t in (keys, values))
 
 
-@KVCache.mistake("""Your cache forgets the oldest tokens once there are many. It has to
-keep all of them.""")
+@KVCache.mistake("""Your cache forgets the oldest tokens once there are many. It has
+to keep all of them.""")
 class ForgetsTheOldest(ByConcatenation):
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         keys, values = super().append(key, value)
         return keys[:, :, -1024:], values[:, :, -1024:]
 
 
-@KVCache.mistake("""Your cache gives back a new axis for the pieces (`torch.stack`). Join
-them along the axis that is there: `torch.cat(..., dim=2)`.""")
+@KVCache.mistake("""Your cache gives back a new axis for the pieces (`torch.stack`).
+Join them along the axis that is there: `torch.cat(..., dim=2)`.""")
 class NewAxis(ByConcatenation):
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         self.keys.append(key)
@@ -1235,8 +1240,9 @@ class NewAxis(ByConcatenation):
         return torch.stack(self.keys, dim=2), torch.stack(self.values, dim=2)
 
 
-@KVCache.mistake("""Your cache changes a tensor that it gave back before: whoever holds it
-sees other numbers. Build a new tensor, or write only to places that nobody has.""")
+@KVCache.mistake("""Your cache changes a tensor that it gave back before: whoever
+holds it sees other numbers. Build a new tensor, or write only to places that nobody
+has.""")
 class ChangesWhatItGave(ByConcatenation):
     given: tuple[Tensor, Tensor] | None = None
 
@@ -1263,8 +1269,8 @@ class Detached(ByConcatenation):
         return super().append(key.detach(), value.detach())
 
 
-@KVCache.mistake("""Only the newest keys and values are part of the graph: what was stored
-before is cut off (`detach`).""")
+@KVCache.mistake("""Only the newest keys and values are part of the graph: what was
+stored before is cut off (`detach`).""")
 class OldOnesDetached(ByConcatenation):
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         result = super().append(key, value)
@@ -1272,15 +1278,15 @@ class OldOnesDetached(ByConcatenation):
         return result
 
 
-@KVCache.mistake("""Your cache stores float32, whatever it is given (a buffer made without
-a dtype, or `.float()`). Keep the dtype of the keys.""")
+@KVCache.mistake("""Your cache stores float32, whatever it is given (a buffer made
+without a dtype, or `.float()`). Keep the dtype of the keys.""")
 class InFloat32(ByConcatenation):
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         return super().append(key.float(), value.float())
 
 
-@KVCache.mistake("""Your cache stores half precision to save memory. Keep the dtype of the
-keys.""")
+@KVCache.mistake("""Your cache stores half precision to save memory. Keep the dtype of
+the keys.""")
 class InHalfPrecision(ByConcatenation):
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         keys, values = super().append(key.half(), value.half())
@@ -1414,8 +1420,8 @@ def as_last_row_of_a_square(
     return attended[:, :, -1:]
 
 
-@cached_step.mistake("""Your query does not see its own token: append the new key and value
-first, then attend to all that the cache returns.""")
+@cached_step.mistake("""Your query does not see its own token: append the new key and
+value first, then attend to all that the cache returns.""")
 def attends_before_it_appends(
     cache: object, query: Tensor, key: Tensor, value: Tensor
 ) -> Tensor:
@@ -1423,29 +1429,29 @@ def attends_before_it_appends(
     return look_up(query, keys[:, :, :-1], values[:, :, :-1])
 
 
-@cached_step.mistake("""You attend to the new key and value alone. `append` returns all of
-them: use what it returns.""")
+@cached_step.mistake("""You attend to the new key and value alone. `append` returns
+all of them: use what it returns.""")
 def new_token_alone(cache: object, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     cache.append(key, value)
     return look_up(query, key, value)
 
 
-@cached_step.mistake("""You never append: the cache stays as it was, and the query sees only
-its own token. Call `cache.append(key, value)`.""")
+@cached_step.mistake("""You never append: the cache stays as it was, and the query
+sees only its own token. Call `cache.append(key, value)`.""")
 def never_appends(cache: object, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return look_up(query, key, value)
 
 
-@cached_step.mistake("""You append twice, so that every token is in the cache two times.
-Call `append` once, and keep what it returns: `keys, values = cache.append(key,
+@cached_step.mistake("""You append twice, so that every token is in the cache two
+times. Call `append` once, and keep what it returns: `keys, values = cache.append(key,
 value)`.""")
 def appends_twice(cache: object, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     cache.append(key, value)
     return look_up(query, *cache.append(key, value))
 
 
-@cached_step.mistake("""You call `append` once for the keys and once for the values, so
-that every token is in the cache two times. Call it once: `keys, values =
+@cached_step.mistake("""You call `append` once for the keys and once for the values,
+so that every token is in the cache two times. Call it once: `keys, values =
 cache.append(key, value)`.""")
 def appends_for_each_result(
     cache: object, query: Tensor, key: Tensor, value: Tensor
@@ -1454,8 +1460,8 @@ def appends_for_each_result(
     return look_up(query, keys, cache.append(key, value)[1])
 
 
-@cached_step.mistake("""The new token counts twice: what `append` returns holds it already.
-Don't join it with the new key and value again.""")
+@cached_step.mistake("""The new token counts twice: what `append` returns holds it
+already. Don't join it with the new key and value again.""")
 def new_token_counted_twice(
     cache: object, query: Tensor, key: Tensor, value: Tensor
 ) -> Tensor:
@@ -1464,9 +1470,9 @@ def new_token_counted_twice(
     return look_up(query, keys, values)
 
 
-@cached_step.mistake("""You pass `is_causal=True`. Torch aligns that mask with the first
-key, so your one query sees key 0 alone (chapter 05). A single newest query may see
-everything: no mask at all.""")
+@cached_step.mistake("""You pass `is_causal=True`. Torch aligns that mask with the
+first key, so your one query sees key 0 alone (chapter 05). A single newest query may
+see everything: no mask at all.""")
 def is_causal_with_one_query(
     cache: object, query: Tensor, key: Tensor, value: Tensor
 ) -> Tensor:
@@ -1475,18 +1481,22 @@ def is_causal_with_one_query(
 
 
 @cached_step.mistake("""Your scores are not divided by √d_k.""")
-def no_scale(cache: object, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def step_without_scale(
+    cache: object, query: Tensor, key: Tensor, value: Tensor
+) -> Tensor:
     return look_up(query, *cache.append(key, value), scale=1.0)
 
 
-@cached_step.mistake("""You divide the scores by d_k, or by √d_k twice. Divide by √d_k,
-once.""")
-def divided_by_d(cache: object, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+@cached_step.mistake("""You divide the scores by d_k, or by √d_k twice. Divide by
+√d_k, once.""")
+def step_divided_by_d(
+    cache: object, query: Tensor, key: Tensor, value: Tensor
+) -> Tensor:
     return look_up(query, *cache.append(key, value), scale=1 / query.shape[-1])
 
 
-@cached_step.mistake("""You divide by the root of the number of keys. The scores are sums
-of d_k products: divide by √d_k.""")
+@cached_step.mistake("""You divide by the root of the number of keys. The scores are
+sums of d_k products: divide by √d_k.""")
 def divided_by_root_of_keys(
     cache: object, query: Tensor, key: Tensor, value: Tensor
 ) -> Tensor:
@@ -1503,15 +1513,17 @@ def appends_value_first(
     return look_up(query, *cache.append(value, key))
 
 
-@cached_step.mistake("""`append` returns (keys, values), in that order: yours have changed
-places.""")
+@cached_step.mistake("""`append` returns (keys, values), in that order: yours have
+changed places.""")
 def results_swapped(cache: object, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     values, keys = cache.append(key, value)
     return look_up(query, keys, values)
 
 
 @cached_step.mistake("""You mix the keys: the weights go with the values.""")
-def key_as_value(cache: object, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def step_with_key_as_value(
+    cache: object, query: Tensor, key: Tensor, value: Tensor
+) -> Tensor:
     keys, _ = cache.append(key, value)
     return look_up(query, keys, keys)
 
@@ -1527,9 +1539,9 @@ def key_as_query(cache: object, query: Tensor, key: Tensor, value: Tensor) -> Te
     return look_up(key, *cache.append(key, value))
 
 
-@cached_step.mistake("""Your softmax runs over dimension 2, where there is one query: each
-weight comes out as 1. It runs over the keys, dim=-1.""")
-def softmax_over_queries(
+@cached_step.mistake("""Your softmax runs over dimension 2, where there is one query:
+each weight comes out as 1. It runs over the keys, dim=-1.""")
+def softmax_over_one_query(
     cache: object, query: Tensor, key: Tensor, value: Tensor
 ) -> Tensor:
     keys, values = cache.append(key, value)
@@ -1537,9 +1549,8 @@ def softmax_over_queries(
     return scores.softmax(dim=2) @ values
 
 
-@cached_step.mistake(
-    """Your softmax runs over the heads. It runs over the keys, dim=-1."""
-)
+@cached_step.mistake("""Your softmax runs over the heads. It runs over the keys,
+dim=-1.""")
 def softmax_over_heads(
     cache: object, query: Tensor, key: Tensor, value: Tensor
 ) -> Tensor:
@@ -1565,7 +1576,9 @@ def first_token_left_out(
 
 
 @cached_step.mistake("""You return (output, weights). Only attn_output is wanted.""")
-def tuple_returned(cache: object, query: Tensor, key: Tensor, value: Tensor) -> tuple:
+def step_returns_tuple(
+    cache: object, query: Tensor, key: Tensor, value: Tensor
+) -> tuple:
     return look_up(query, *cache.append(key, value)), None
 
 
@@ -1575,23 +1588,23 @@ def squeezed(cache: object, query: Tensor, key: Tensor, value: Tensor) -> Tensor
     return look_up(query, *cache.append(key, value)).squeeze(2)
 
 
-@cached_step.mistake("""You return the output of all tokens so far. Only the new token's
-row is wanted, (B, H, 1, d): the old rows don't change.""")
+@cached_step.mistake("""You return the output of all tokens so far. Only the new
+token's row is wanted, (B, H, 1, d): the old rows don't change.""")
 def all_rows(cache: object, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     keys, values = cache.append(key, value)
     return look_up(query.expand(-1, -1, keys.shape[2], -1), keys, values)
 
 
-@cached_step.mistake("""You take `exp` of the scores as they are: it overflows for large
-ones. Subtract the maximum first, or use `torch.softmax`.""")
+@cached_step.mistake("""You take `exp` of the scores as they are: it overflows for
+large ones. Subtract the maximum first, or use `torch.softmax`.""")
 def naive_exp(cache: object, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     keys, values = cache.append(key, value)
     weights = (query @ keys.mT / math.sqrt(query.shape[-1])).exp()
     return weights / weights.sum(-1, keepdim=True) @ values
 
 
-@cached_step.mistake("""You change the cached keys in place (`keys *= ...`): the next step
-finds them changed. Scale the query or the scores instead.""")
+@cached_step.mistake("""You change the cached keys in place (`keys *= ...`): the next
+step finds them changed. Scale the query or the scores instead.""")
 def cached_keys_scaled_in_place(
     cache: object, query: Tensor, key: Tensor, value: Tensor
 ) -> Tensor:
@@ -1600,9 +1613,9 @@ def cached_keys_scaled_in_place(
     return look_up(query, keys, values, scale=1.0)
 
 
-@cached_step.mistake("""Your function changes `query` in place. Whoever called it still
-needs it: make a new tensor.""")
-def query_scaled_in_place(
+@cached_step.mistake("""Your function changes `query` in place. Whoever called it
+still needs it: make a new tensor.""")
+def step_changes_query(
     cache: object, query: Tensor, key: Tensor, value: Tensor
 ) -> Tensor:
     result = look_up(query, *cache.append(key, value))
@@ -1612,21 +1625,21 @@ def query_scaled_in_place(
 
 @cached_step.mistake("""Your result is cut off from its inputs (`detach`, `.data`,
 `no_grad`): no gradient reaches query, key and value.""")
-def detached(cache: object, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def step_detached(cache: object, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return look_up(query, *cache.append(key, value)).detach()
 
 
-@cached_step.mistake("""You append detached keys and values: later outputs depend on them,
-and their gradient is lost.""")
+@cached_step.mistake("""You append detached keys and values: later outputs depend on
+them, and their gradient is lost.""")
 def appended_detached(
     cache: object, query: Tensor, key: Tensor, value: Tensor
 ) -> Tensor:
     return look_up(query, *cache.append(key.detach(), value.detach()))
 
 
-@cached_step.mistake("""You compute in float32: float64 inputs lose half their digits, and
-the result has another dtype than the query.""")
-def in_float32(cache: object, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+@cached_step.mistake("""You compute in float32: float64 inputs lose half their digits,
+and the result has another dtype than the query.""")
+def step_in_float32(cache: object, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     keys, values = cache.append(key, value)
     return look_up(query.float(), keys.float(), values.float())
 
@@ -1707,8 +1720,8 @@ def with_numpy(num_tokens: int, radius: int) -> Tensor:
     return torch.from_numpy(np.abs(rows - columns) <= radius)
 
 
-@window_mask.mistake("""Your window is one too narrow: the distance may be equal to the
-radius, so write <= and not <.""")
+@window_mask.mistake("""Your window is one too narrow: the distance may be equal to
+the radius, so write <= and not <.""")
 def strictly_less(num_tokens: int, radius: int) -> Tensor:
     return distance(num_tokens).abs() < radius
 
@@ -1719,14 +1732,14 @@ def one_too_wide(num_tokens: int, radius: int) -> Tensor:
     return distance(num_tokens).abs() <= radius + 1
 
 
-@window_mask.mistake("""Your window looks back only. It reaches `radius` tokens to both
-sides: |i - j|.""")
+@window_mask.mistake("""Your window looks back only. It reaches `radius` tokens to
+both sides: |i - j|.""")
 def looks_back_only(num_tokens: int, radius: int) -> Tensor:
     return (distance(num_tokens) <= 0) & (distance(num_tokens) >= -radius)
 
 
-@window_mask.mistake("""Your window looks ahead only. It reaches `radius` tokens to both
-sides: |i - j|.""")
+@window_mask.mistake("""Your window looks ahead only. It reaches `radius` tokens to
+both sides: |i - j|.""")
 def looks_ahead_only(num_tokens: int, radius: int) -> Tensor:
     return (distance(num_tokens) >= 0) & (distance(num_tokens) <= radius)
 
@@ -1749,55 +1762,55 @@ def radius_as_width(num_tokens: int, radius: int) -> Tensor:
     return distance(num_tokens).abs() <= radius // 2
 
 
-@window_mask.mistake("""Your window is twice as wide: `radius` is what it reaches to each
-side.""")
+@window_mask.mistake("""Your window is twice as wide: `radius` is what it reaches to
+each side.""")
 def radius_doubled(num_tokens: int, radius: int) -> Tensor:
     return distance(num_tokens).abs() <= 2 * radius
 
 
-@window_mask.mistake("""Only the two diagonals at distance `radius` are True. Everything
-in between is visible, too.""")
+@window_mask.mistake("""Only the two diagonals at distance `radius` are True.
+Everything in between is visible, too.""")
 def edges_only(num_tokens: int, radius: int) -> Tensor:
     return distance(num_tokens).abs() == radius
 
 
-@window_mask.mistake("""Your mask is inverted. In this course True means *may attend*, so
-True stands near the diagonal.""")
+@window_mask.mistake("""Your mask is inverted. In this course True means *may attend*,
+so True stands near the diagonal.""")
 def inverted(num_tokens: int, radius: int) -> Tensor:
     return distance(num_tokens).abs() > radius
 
 
-@window_mask.mistake("""A token does not see itself in your mask: the distance 0 is within
-every radius.""")
+@window_mask.mistake("""A token does not see itself in your mask: the distance 0 is
+within every radius.""")
 def without_itself(num_tokens: int, radius: int) -> Tensor:
     far = distance(num_tokens).abs()
     return (far <= radius) & (far > 0)
 
 
-@window_mask.mistake("""You cut the tokens into separate blocks. The window slides: it lies
-around each token.""")
+@window_mask.mistake("""You cut the tokens into separate blocks. The window slides: it
+lies around each token.""")
 def separate_blocks(num_tokens: int, radius: int) -> Tensor:
     block = torch.arange(num_tokens) // (radius + 1)
     return block == block[:, None]
 
 
-@window_mask.mistake("""Your window goes around the corner: the first tokens see the last
-ones. The text has two ends.""")
+@window_mask.mistake("""Your window goes around the corner: the first tokens see the
+last ones. The text has two ends.""")
 def around_the_corner(num_tokens: int, radius: int) -> Tensor:
     far = distance(num_tokens).abs()
     return torch.minimum(far, num_tokens - far) <= radius
 
 
-@window_mask.mistake("""Near the ends your window moves inwards, so that it keeps its full
-width. It only gets cut off: |i - j| ≤ radius is all there is.""")
+@window_mask.mistake("""Near the ends your window moves inwards, so that it keeps its
+full width. It only gets cut off: |i - j| ≤ radius is all there is.""")
 def full_width_at_the_ends(num_tokens: int, radius: int) -> Tensor:
     last = max(radius, num_tokens - 1 - radius)
     centre = torch.arange(num_tokens).clamp(min(radius, last), last)
     return (torch.arange(num_tokens) - centre[:, None]).abs() <= radius
 
 
-@window_mask.mistake("""Your mask holds numbers, 0 and 1. A boolean mask is wanted: added
-to the scores (chapter 05), ones and zeros hide nothing.""")
+@window_mask.mistake("""Your mask holds numbers, 0 and 1. A boolean mask is wanted:
+added to the scores (chapter 05), ones and zeros hide nothing.""")
 def in_numbers(num_tokens: int, radius: int) -> Tensor:
     return by_distance(num_tokens, radius).float()
 
@@ -1808,8 +1821,8 @@ def in_integers(num_tokens: int, radius: int) -> Tensor:
     return by_distance(num_tokens, radius).long()
 
 
-@window_mask.mistake("""Your mask is additive, 0 and -inf. A boolean one is wanted, True
-may attend.""")
+@window_mask.mistake("""Your mask is additive, 0 and -inf. A boolean one is wanted,
+True may attend.""")
 def additive(num_tokens: int, radius: int) -> Tensor:
     hidden = ~by_distance(num_tokens, radius)
     return torch.zeros(num_tokens, num_tokens).masked_fill(hidden, -math.inf)
@@ -1820,8 +1833,8 @@ def with_a_batch(num_tokens: int, radius: int) -> Tensor:
     return by_distance(num_tokens, radius)[None]
 
 
-@window_mask.mistake("""Where the radius reaches beyond the text your code fails. Slices
-and diagonals must stay inside: a window may be wider than the text.""")
+@window_mask.mistake("""Where the radius reaches beyond the text your code fails.
+Slices and diagonals must stay inside: a window may be wider than the text.""")
 def fails_when_wide(num_tokens: int, radius: int) -> Tensor:
     if radius >= num_tokens:
         raise RuntimeError(f"{radius} is out of range for {num_tokens} tokens")

@@ -1,7 +1,7 @@
 """What attention costs: seconds and bytes against the number of tokens.
 
-Seconds are those of one call, the median over many, on one thread. Bytes are the peak of
-what a call asks the allocator for, beyond what was there before: on a CPU as torch's
+Seconds are those of one call, the median over many, on one thread. Bytes are the peak
+of what a call asks the allocator for, beyond what was there before: on a CPU as torch's
 profiler writes down every allocation and release, those inside an operation too; on a
 GPU as its allocator counts them.
 """
@@ -109,7 +109,7 @@ def measure(
     room: float = 1e8,
     device: torch.device = default_device,
 ) -> dict[str, Growth]:
-    """Run each form of attention on (1, num_heads, N, head_dim) for every N in `lengths`.
+    """Run each form of attention on (1, num_heads, N, head_dim), N from `lengths`.
 
     Without gradients; in float32 on a CPU, in float16 on a GPU, where the fused kernels
     ask for it. A form that took more than `patience` seconds, or held more than `room`
@@ -178,7 +178,7 @@ def _only(backend: SDPBackend) -> Attention:
 
 
 def works(attention: Any) -> bool:
-    """Whether `attention(query, key, value, block)` is there and right on a small text."""
+    """Whether `attention(query, key, value, block)` is right on a small text."""
     generator = torch.Generator().manual_seed(0)
     shape = (3, 1, 2, 40, 8)
     inputs = torch.randn(shape, generator=generator, dtype=torch.float64)

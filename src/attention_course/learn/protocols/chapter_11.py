@@ -88,18 +88,16 @@ def view_tiles(observation: Observation, case: Case) -> Observation:
     """
     live = case.build("cpu")
     small, large = live["blocks"]
+    made, steps = "largest tensor with blocks of", "operations with blocks of"
     scores = live["query"].shape[-2] * live["key"].shape[-2]
-    counted = ("operations with ", "largest tensor with ")
-    shown = {k: v for k, v in observation.items() if not k.startswith(counted)}
-    largest = observation[f"largest tensor with blocks of {small}"]
-    steps, fewest = (
-        observation[f"operations with blocks of {b}"] for b in live["blocks"]
-    )
+    shown = {k: v for k, v in observation.items() if not k.startswith((made, steps))}
+    largest = observation[f"{made} {small}"]
+    many, few = observation[f"{steps} {small}"], observation[f"{steps} {large}"]
     shown["the largest tensor made"] = (
         "Nq·Nk numbers or more" if largest >= scores else "less than Nq·Nk numbers"
     )
     shown["the number of steps, compared with one large block,"] = (
-        "larger" if steps > fewest else "equal" if steps == fewest else "smaller"
+        "larger" if many > few else "equal" if many == few else "smaller"
     )
     return shown
 
