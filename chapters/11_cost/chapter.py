@@ -288,7 +288,7 @@ check(tiled_attention)
 # much more memory?
 
 # %% [markdown]
-# How we measure. **Time**: the median of many calls, on one thread. **Memory**: the most that one
+# How we measure. **Time**: the fastest of many calls, on one thread. **Memory**: the most that one
 # call holds at a time, beyond its inputs. On a CPU the profiler writes down every allocation,
 # also those inside an operation; on a GPU we ask its allocator. Without gradients.
 #

@@ -970,9 +970,9 @@ def _(draw: Draw) -> Iterator[Sample]:
     )
     yield sample(
         "a long text",
-        [[t.half() for t in pair] for pair in chunks(1, 1, 1, 4100, 1, 40)],
+        [[t.half() for t in pair] for pair in chunks(1, 1, 1, 8200, 1, 40)],
         aspect="robustness",
-        note="more than 4000 tokens",
+        note="more than 8000 tokens",
     )
     yield sample(
         "not contiguous",
@@ -1442,17 +1442,18 @@ def never_appends(cache: object, query: Tensor, key: Tensor, value: Tensor) -> T
     return look_up(query, key, value)
 
 
-@cached_step.mistake("""You append twice, so that every token is in the cache two
-times. Call `append` once, and keep what it returns: `keys, values = cache.append(key,
+@cached_step.mistake("""You call `append` twice, so that every token is in the cache two
+times. Call it once, and keep both of its results: `keys, values = cache.append(key,
 value)`.""")
 def appends_twice(cache: object, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     cache.append(key, value)
     return look_up(query, *cache.append(key, value))
 
 
-@cached_step.mistake("""You call `append` once for the keys and once for the values,
-so that every token is in the cache two times. Call it once: `keys, values =
-cache.append(key, value)`.""")
+@cached_step.mistake(
+    """You call `append` once for the keys and once for the values.""",
+    same_as="appends_twice",
+)
 def appends_for_each_result(
     cache: object, query: Tensor, key: Tensor, value: Tensor
 ) -> Tensor:

@@ -244,7 +244,7 @@ def _steps(
 ) -> tuple[list[PreparedCache], list[list]]:
     """The caches afterwards, and each text's outputs, one a step."""
     lengths = [query.shape[2] for query, _, _ in sequences]
-    caches = [PreparedCache(3 * length) for length in lengths]
+    caches = [PreparedCache(length) for length in lengths]
     for cache, (_, key, value) in zip(caches, sequences, strict=True):
         if start:
             cache.append(key[:, :, :start], value[:, :, :start])
@@ -253,6 +253,7 @@ def _steps(
         here = slice(step, step + 1)
         for number, text in enumerate(sequences):
             if step < lengths[number]:
+                caches[number].expected = step + 1
                 new = (tensor[:, :, here] for tensor in text)
                 rows[number].append(function(caches[number], *new))
     return caches, rows
