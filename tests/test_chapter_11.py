@@ -189,6 +189,26 @@ def test_expanding_costs_no_memory() -> None:
     assert ledger.largest == 40
 
 
+def test_a_verdict_needs_no_observation(tiles: ExerciseKey) -> None:
+    for seen in ({}, {"largest tensor with blocks of 16": "a lie"}):
+        verdict = judge(tiles, {case.name: dict(seen) for case in tiles.cases})
+        assert {a.name: a.earned for a in verdict.aspects}["memory"] == 0
+
+
+def test_keys_and_values_that_differ_in_number_are_an_error() -> None:
+    def one_value_too_few(
+        cache: Any, query: Tensor, key: Tensor, value: Tensor
+    ) -> Tensor:
+        keys, values = cache.append(key, value)
+        return F.scaled_dot_product_attention(query, keys[:, :, 1:], values)
+
+    plain = dataclasses.replace(EXERCISES["cached_step"], mistakes={})
+    key = make_exercise_key(plain, 3, seed=0)
+    verdict = judge(key, observe(one_value_too_few, key.cases))
+    assert verdict.earned == 0
+    assert "RuntimeError" in verdict.message
+
+
 def test_a_check_leaves_nothing_in_the_class() -> None:
     exercise: Exercise = EXERCISES["KVCache"]
     key = make_exercise_key(exercise, 3, seed=0)

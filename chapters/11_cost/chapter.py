@@ -65,7 +65,7 @@ print("operations:", counter.get_total_flops())
 # `num_queries` queries, `num_keys` keys, and queries, keys and values of width `head_dim`.
 #
 # A multiply-add counts two. Count $QK^\top$ and the product with $V$, and nothing else. Return a
-# Python `int`: for a book no other kind of number is large enough to be exact.
+# Python `int`, which never overflows and never rounds.
 #
 # <details><summary>Hint</summary>
 #
@@ -225,8 +225,8 @@ figures.show(
 )
 
 # %% [markdown]
-# Down a column, a key's weight can only fall: new keys take their share. Within a row's past, the
-# *ratios* never change. That is why one factor a query, $e^{\text{old maximum} - \text{new
+# Down a column, a key's weight can only fall: new keys take their share. Among the keys
+# of the past, the *ratios* never change. That is why one factor a query, $e^{\text{old maximum} - \text{new
 # maximum}}$, mends sum and output at once.
 #
 # (You may also go over the keys twice: once for the maximum, once for the sums. It is simpler,
@@ -727,9 +727,7 @@ def stack(x: Tensor, depth: int) -> Tensor:
 heard = {}
 for depth in depths:
     slopes = torch.autograd.functional.jacobian(lambda x, n=depth: stack(x, n), tokens)
-    heard[depth] = slopes.norm(
-        dim=(0, 2)
-    ).cpu()  # (token,): influence on the middle one
+    heard[depth] = slopes.norm(dim=(0, 2)).cpu()  # influence of each token, (token,)
     reach = int((torch.nonzero(heard[depth]) - number // 2).abs().max())
     print(f"depth {depth}: the farthest token heard is {reach} places away")
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from attention_course.learn.answer_key import Case, Observation
+from attention_course.learn.encoding import leaves
 from attention_course.learn.probes_11 import PreparedCache
 from attention_course.learn.protocols import protocol, view
 from attention_course.learn.protocols.recording import (
@@ -28,10 +29,11 @@ from attention_course.learn.protocols.recording import (
 )
 
 
-class Ledger(TorchDispatchMode):
-    """Counts torch's operations, and keeps the size of the largest tensor they made.
+class Ledger(TorchFunctionMode):
+    """Counts the calls of torch, and keeps the size of the largest tensor they made.
 
-    A size is the number of elements in memory: views count what they look at.
+    A size is the number of elements in memory: views count what they look at. What
+    torch makes inside one call is not seen.
     """
 
     def __init__(self) -> None:
@@ -39,14 +41,13 @@ class Ledger(TorchDispatchMode):
         self.operations = 0
         self.largest = 0
 
-    def __torch_dispatch__(
+    def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         self.operations += 1
-        for made in tree_leaves(result):
-            if isinstance(made, Tensor):
-                self.largest = max(self.largest, _elements(made))
+        for _, made in leaves(result, ""):
+            self.largest = max(self.largest, _elements(made))
         return result
 
 
@@ -91,14 +92,16 @@ def view_tiles(observation: Observation, case: Case) -> Observation:
     made, steps = "largest tensor with blocks of", "operations with blocks of"
     scores = live["query"].shape[-2] * live["key"].shape[-2]
     shown = {k: v for k, v in observation.items() if not k.startswith((made, steps))}
-    largest = observation[f"{made} {small}"]
-    many, few = observation[f"{steps} {small}"], observation[f"{steps} {large}"]
-    shown["the largest tensor made"] = (
-        "Nq·Nk numbers or more" if largest >= scores else "less than Nq·Nk numbers"
-    )
-    shown["the number of steps, compared with one large block,"] = (
-        "larger" if many > few else "equal" if many == few else "smaller"
-    )
+    counted = [f"{made} {small}", f"{steps} {small}", f"{steps} {large}"]
+    largest, many, few = (observation.get(item) for item in counted)
+    if isinstance(largest, int):
+        shown["the largest tensor made"] = (
+            "Nq·Nk numbers or more" if largest >= scores else "less than Nq·Nk numbers"
+        )
+    if isinstance(many, int) and isinstance(few, int):
+        shown["the number of steps, compared with one large block,"] = (
+            "larger" if many > few else "equal" if many == few else "smaller"
+        )
     return shown
 
 
@@ -178,7 +181,7 @@ def _observe_appended(
 
 
 def _tensors(result: Any) -> list[Tensor]:
-    return [t for t in tree_leaves(result) if isinstance(t, Tensor)]
+    return [tensor for _, tensor in leaves(result, "")]
 
 
 def _gradients_of_appended(
@@ -242,7 +245,11 @@ def _observe_steps(
 def _steps(
     function: Any, sequences: list, start: int
 ) -> tuple[list[PreparedCache], list[list]]:
-    """The caches afterwards, and each text's outputs, one a step."""
+    """The caches afterwards, and each text's outputs, one a step.
+
+    In PyTorch's plain kernel: given keys and values that differ in number, it raises an
+    error, where the fused one of 2.13 reads and writes past their end on a CPU.
+    """
     lengths = [query.shape[2] for query, _, _ in sequences]
     caches = [PreparedCache(length) for length in lengths]
     for cache, (_, key, value) in zip(caches, sequences, strict=True):
@@ -255,7 +262,8 @@ def _steps(
             if step < lengths[number]:
                 caches[number].expected = step + 1
                 new = (tensor[:, :, here] for tensor in text)
-                rows[number].append(function(caches[number], *new))
+                with sdpa_kernel(SDPBackend.MATH):
+                    rows[number].append(function(caches[number], *new))
     return caches, rows
 
 
