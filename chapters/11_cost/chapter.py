@@ -288,9 +288,10 @@ check(tiled_attention)
 # much more memory?
 
 # %% [markdown]
-# How we measure. **Time**: the fastest of many calls, on one thread. **Memory**: the most that one
-# call holds at a time, beyond its inputs. On a CPU the profiler writes down every allocation,
-# also those inside an operation; on a GPU we ask its allocator. Without gradients.
+# How we measure, without gradients. **Time**: the fastest of many calls, on one thread; on a CPU,
+# its processor time. **Memory**: the most that a call holds at a time, beyond its inputs. On a
+# CPU the profiler writes down every allocation, also those inside an operation; on a GPU we ask
+# its allocator.
 #
 # Your `tiled_attention` joins as soon as it is right; until then the cell runs without it.
 

@@ -1,10 +1,10 @@
 """What attention costs: seconds and bytes against the number of tokens.
 
-Seconds are those of one call, the fastest of many, on one thread: what other programs
-do meanwhile only makes a call slower. Bytes are the peak of what a call asks the
-allocator for, beyond what was there before: on a CPU as torch's profiler writes down
-every allocation and release, those inside an operation too; on a GPU as its allocator
-counts them.
+Seconds are those of one call, the fastest of many, on one thread; on a CPU they are the
+processor's time, so that it matters little what else the machine is doing. Bytes are
+the peak of what a call asks the allocator for, beyond what was there before: on a CPU
+as torch's profiler writes down every allocation and release, those inside an operation
+too; on a GPU as its allocator counts them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,9 +95,16 @@ def _allocations(run: Callable[[], Any]) -> list[int]:
     return [event["args"]["Bytes"] for event in memory]
 
 
-def seconds(run: Callable[[], Any], at_least: float = 0.2) -> float:
+def seconds(
+    run: Callable[[], Any],
+    at_least: float = 0.1,
+    device: torch.device = default_device,
+) -> float:
     """The time of the fastest call of `run`, in `at_least` seconds of calls."""
-    timer = Timer("run()", globals={"run": run}, num_threads=1)
+    options: dict[str, Any] = {"globals": {"run": run}, "num_threads": 1}
+    if device.type == "cpu":
+        options["timer"] = time.thread_time
+    timer = Timer("run()", **options)
     return min(timer.blocked_autorange(min_run_time=at_least).times)
 
 
@@ -134,7 +142,7 @@ def measure(
 
             growth.tokens.append(tokens)
             growth.bytes.append(peak_bytes(run, device))
-            growth.seconds.append(seconds(run))
+            growth.seconds.append(seconds(run, device=device))
     return measured
 
 
