@@ -111,8 +111,10 @@ def record_gradients(
     tracked = {n: t for n, t in inputs.items() if t.requires_grad}
     gradients: Sequence[Tensor | None] = [None] * len(tracked)
     if main.requires_grad and tracked:
+        # As grad(main, ..., upstream), which would import torch.fx and sympy first.
+        inner = (main * upstream.to(main.dtype)).sum()
         gradients = torch.autograd.grad(
-            main, list(tracked.values()), upstream.to(main.dtype), allow_unused=True
+            inner, list(tracked.values()), allow_unused=True
         )
     found = dict(zip(tracked, gradients, strict=True))
     for name in inputs:
