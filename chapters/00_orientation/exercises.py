@@ -28,7 +28,7 @@ def _(draw: Draw) -> Iterator[Sample]:
 
     yield call("all sizes different", *inputs(2, 4, 5, 7))
     yield call("same sizes again", *inputs(2, 4, 5, 7))
-    yield call("more queries than keys", *inputs(3, 6, 2, 4))
+    yield call("more queries than keys", *inputs(3, 18, 2, 4))
     yield call(
         "as many queries as keys",
         *inputs(2, 3, 3, 5),
@@ -44,9 +44,9 @@ def _(draw: Draw) -> Iterator[Sample]:
         *inputs(3, 3, 3, 3),
         note="all sizes are 3, so that a wrong order of dimensions raises no error",
     )
-    yield call("one item", *inputs(1, 5, 3, 2), note="a batch of one")
-    yield call("one query", *inputs(3, 1, 4, 5), note="one query for each item")
-    yield call("one key", *inputs(2, 5, 1, 3), note="one key for each item")
+    yield call("one item", *inputs(1, 5, 20, 2), note="a batch of one")
+    yield call("one query", *inputs(11, 1, 4, 5), note="one query for each item")
+    yield call("one key", *inputs(2, 5, 1, 34), note="one key for each item")
     yield call("one channel", *inputs(2, 4, 3, 1), note="vectors of one number")
     yield call("all ones", *inputs(1, 1, 1, 1), note="every size is 1")
     yield call(
@@ -65,7 +65,6 @@ def _(draw: Draw) -> Iterator[Sample]:
         "float32",
         *(t.float() for t in inputs(2, 3, 4, 6)),
         aspect="robustness",
-        gradients=False,
     )
     yield call(
         "float16",
@@ -355,7 +354,7 @@ def _(draw: Draw) -> Iterator[Sample]:
 
     yield call("all sizes different", *inputs(2, 4, 5, 7))
     yield call("same sizes again", *inputs(2, 4, 5, 7))
-    yield call("more queries than keys", *inputs(3, 6, 2, 4))
+    yield call("more queries than keys", *inputs(3, 18, 2, 4))
     yield call(
         "as many queries as keys",
         *inputs(2, 3, 3, 5),
@@ -371,13 +370,13 @@ def _(draw: Draw) -> Iterator[Sample]:
         *inputs(3, 3, 3, 3),
         note="all sizes are 3, so that a wrong order of dimensions raises no error",
     )
-    yield call("one item", *inputs(1, 5, 3, 2), note="a batch of one")
-    yield call("one query", *inputs(3, 1, 4, 5), note="one query for each item")
-    yield call("one key", *inputs(2, 5, 1, 3), note="one key: its weight is 1")
+    yield call("one item", *inputs(1, 5, 20, 2), note="a batch of one")
+    yield call("one query", *inputs(11, 1, 4, 5), note="one query for each item")
+    yield call("one key", *inputs(2, 5, 1, 34), note="one key: its weight is 1")
     yield call("one channel", *inputs(2, 4, 3, 1), note="values of one number")
     yield call(
         "weights of any sum",
-        draw.normal(2, 3, 5),
+        draw.normal(2, 3, 5, scale=20.0),
         draw.normal(2, 5, 6),
         note="the weights do not sum to 1 and some are negative: use them as they are",
     )
@@ -405,7 +404,6 @@ def _(draw: Draw) -> Iterator[Sample]:
         "float32",
         *(t.float() for t in inputs(2, 3, 4, 6)),
         aspect="robustness",
-        gradients=False,
     )
     yield call(
         "float16",
@@ -663,8 +661,8 @@ stable_softmax = Exercise("stable_softmax")
 def _(draw: Draw) -> Iterator[Sample]:
     yield call("three dimensions, dim -1", draw.normal(2, 4, 5), -1, note="dim is -1")
     yield call("same sizes again", draw.normal(2, 4, 5), -1, note="dim is -1")
-    yield call("three dimensions, dim 1", draw.normal(3, 5, 4), 1, note="dim is 1")
-    yield call("three dimensions, dim 0", draw.normal(4, 3, 2), 0, note="dim is 0")
+    yield call("three dimensions, dim 1", draw.normal(3, 17, 4), 1, note="dim is 1")
+    yield call("three dimensions, dim 0", draw.normal(12, 3, 2), 0, note="dim is 0")
     yield call("three dimensions, dim 2", draw.normal(2, 3, 6), 2, note="dim is 2")
     yield call("three dimensions, dim -2", draw.normal(4, 6, 3), -2, note="dim is -2")
     yield call("three dimensions, dim -3", draw.normal(3, 2, 5), -3, note="dim is -3")
@@ -672,14 +670,14 @@ def _(draw: Draw) -> Iterator[Sample]:
     yield call("a vector, dim -1", draw.normal(7), -1, note="x has one dimension")
     yield call("a square, dim 0", draw.normal(4, 4), 0, note="x is square, dim is 0")
     yield call("a square, dim 1", draw.normal(4, 4), 1, note="x is square, dim is 1")
-    yield call("a matrix, dim -2", draw.normal(5, 3), -2, note="dim is -2")
+    yield call("a matrix, dim -2", draw.normal(34, 3), -2, note="dim is -2")
     yield call(
         "a cube, dim 1",
         draw.normal(3, 3, 3),
         kwargs={"dim": 1},
         note="all sizes are 3, dim is 1",
     )
-    yield call("four dimensions", draw.normal(2, 3, 5, 4), 2, note="dim is 2 of four")
+    yield call("four dimensions", draw.normal(2, 3, 9, 4), 2, note="dim is 2 of four")
     yield call(
         "four dimensions, dim -3", draw.normal(2, 4, 3, 5), -3, note="dim is -3 of four"
     )
@@ -698,12 +696,12 @@ def _(draw: Draw) -> Iterator[Sample]:
     )
     yield call(
         "very negative numbers",
-        draw.normal(2, 5, 3) - 2000,
+        draw.normal(2, 5, 3) - 2e5,
         1,
         aspect="robustness",
-        note="numbers around -2000, where every exp is 0",
+        note="numbers around -200000, where every exp is 0",
     )
-    levels = torch.tensor([0.0, 2500.0, -2500.0, 5000.0]).double()
+    levels = torch.tensor([0.0, 25_000.0, -25_000.0, 100_000.0]).double()
     yield call(
         "rows far apart",
         draw.normal(4, 5) + levels[:, None],
@@ -764,7 +762,6 @@ def _(draw: Draw) -> Iterator[Sample]:
         draw.normal(2, 3, 4).float(),
         1,
         aspect="robustness",
-        gradients=False,
     )
     yield call(
         "float32, large numbers",
@@ -780,6 +777,14 @@ def _(draw: Draw) -> Iterator[Sample]:
         -1,
         aspect="robustness",
         gradients=False,
+    )
+    yield call(
+        "float16, large numbers",
+        draw.uniform(5, 3, low=12.5, high=15.0).half(),
+        -1,
+        aspect="robustness",
+        gradients=False,
+        note="numbers around 14, where exp overflows in float16",
     )
 
 
