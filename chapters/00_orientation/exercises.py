@@ -235,6 +235,18 @@ def squeezed(q: Tensor, k: Tensor) -> Tensor:
     return (q @ k.mT).squeeze()
 
 
+@pairwise_dots.mistake("""You removed the query's dimension (`squeeze(1)`), which
+shows when there is one query only. The result has three dimensions: (B, Nq, Nk).""")
+def query_dimension_squeezed(q: Tensor, k: Tensor) -> Tensor:
+    return (q @ k.mT).squeeze(1)
+
+
+@pairwise_dots.mistake("""You removed the key's dimension (`squeeze(-1)`), which
+shows when there is one key only. The result has three dimensions: (B, Nq, Nk).""")
+def key_dimension_squeezed(q: Tensor, k: Tensor) -> Tensor:
+    return (q @ k.mT).squeeze(-1)
+
+
 @pairwise_dots.mistake("""You divide by √d. That comes in chapter 04; here the
 plain dot product is asked for.""")
 def scaled(q: Tensor, k: Tensor) -> Tensor:
@@ -895,6 +907,14 @@ def shift_added(x: Tensor, dim: int) -> Tensor:
     return _shifted(x, -x.amax(dim=dim, keepdim=True), dim)
 
 
+@stable_softmax.mistake("""You subtract the maximum only when numbers are very large.
+In float32 `exp` overflows from 89 on, in float16 from 12 on: always subtract it.""")
+def shifted_only_if_large(x: Tensor, dim: int) -> Tensor:
+    large = x.abs().max() > 700
+    shift = x.amax(dim=dim, keepdim=True) if large else x.new_tensor(0.0)
+    return _shifted(x, shift, dim)
+
+
 @stable_softmax.mistake("""You clip large numbers before `exp`. That makes
 different numbers equal. Subtract the maximum: softmax only sees differences.""")
 def clamped(x: Tensor, dim: int) -> Tensor:
@@ -998,6 +1018,13 @@ def negative_dim_refused(x: Tensor, dim: int) -> Tensor:
 the result has another order of dimensions than x.""")
 def not_moved_back(x: Tensor, dim: int) -> Tensor:
     return torch.softmax(x.movedim(dim, -1), dim=-1)
+
+
+@stable_softmax.mistake("""You moved `dim` to the end and came back with `reshape` or
+`view`. The shape is right, but the numbers stand elsewhere: use the same transpose
+again.""")
+def back_by_reshape(x: Tensor, dim: int) -> Tensor:
+    return torch.softmax(x.transpose(dim, -1), dim=-1).reshape(x.shape)
 
 
 @stable_softmax.mistake("""You did not divide by the sum. The weights should sum

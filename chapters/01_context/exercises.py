@@ -241,6 +241,31 @@ def stride_one(image: Tensor, patch: int) -> Tensor:
     return F.unfold(image, kernel_size=patch).transpose(1, 2)
 
 
+@patchify.mistake("""Your loops end one patch too early: the last row and the last
+column of patches are missing. `range(0, H, patch)` already stops at the last one.""")
+def loops_end_early(image: Tensor, patch: int) -> Tensor:
+    height, width = image.shape[2:]
+    tiles = [
+        image[:, :, top : top + patch, left : left + patch].flatten(1)
+        for top in range(0, height - patch, patch)
+        for left in range(0, width - patch, patch)
+    ]
+    return torch.stack(tiles, dim=1)
+
+
+@patchify.mistake("""You stacked the patches in front of the batch, (N, B, ...). The
+batch comes first: `torch.stack(patches, dim=1)`.""")
+def patches_before_batch(image: Tensor, patch: int) -> Tensor:
+    return patchify_reference(image, patch).transpose(0, 1)
+
+
+@patchify.mistake("""You stacked the patches in front of the batch, and then forced the
+shape with `reshape`: patches of different images are mixed. Stack with `dim=1`.""")
+def patches_before_batch_reshaped(image: Tensor, patch: int) -> Tensor:
+    patches = patchify_reference(image, patch)
+    return patches.transpose(0, 1).reshape(patches.shape)
+
+
 @patchify.mistake("""You treat each channel as an image of its own: a patch must hold
 the pixels of all channels, (B, N, C*patch*patch).""")
 def channels_as_patches(image: Tensor, patch: int) -> Tensor:
@@ -864,6 +889,16 @@ def index_not_shifted(patches: Tensor) -> Tensor:
     return distances[others].reshape(number, number - 1).argmin(dim=1)
 
 
+@nearest_patch.mistake("""You took the patch itself out of the list and shifted the
+indices after it, but not at its own place: an index j >= i, not only j > i, means
+patch j + 1.""")
+def index_shifted_too_late(patches: Tensor) -> Tensor:
+    number = len(patches)
+    places = torch.arange(number, device=patches.device)
+    index = index_not_shifted(patches)
+    return index + (index > places)
+
+
 @nearest_patch.mistake("""You put the largest distance on the diagonal. With two
 patches that is a tie with the only other one: put `inf` there.""")
 def diagonal_of_the_maximum(patches: Tensor) -> Tensor:
@@ -1145,6 +1180,13 @@ def mean_over_padding(tokens: Tensor, is_padding: Tensor) -> Tensor:
 by the number of real tokens in the row.""")
 def divided_by_n(tokens: Tensor, is_padding: Tensor) -> Tensor:
     return (tokens * kept(is_padding, tokens)).mean(dim=1)
+
+
+@context_mean.mistake("""You divide by the number of padding tokens. Count the tokens
+that are *not* padding: `(~is_padding).sum(dim=1)`.""")
+def divided_by_the_padding(tokens: Tensor, is_padding: Tensor) -> Tensor:
+    count = is_padding.sum(dim=1, keepdim=True).clamp(min=1)
+    return (tokens * kept(is_padding, tokens)).sum(dim=1) / count
 
 
 @context_mean.mistake("""You return the sum of the real tokens. Divide by how many

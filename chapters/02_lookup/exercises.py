@@ -241,6 +241,13 @@ def best_starts_at_zero(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     return torch.stack(found)
 
 
+@hard_lookup.mistake("""You compare the exponentials of the dots. For large dots they
+overflow, for very negative ones they are all 0, and then the first key wins. `exp`
+changes no order: compare the dots themselves.""")
+def exponentials_compared(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    return values[(query @ keys.T).exp().argmax(dim=1)]
+
+
 @hard_lookup.mistake("""The result is cut off from `values` (`detach`, `.data`,
 `.item()` or `torch.tensor(...)`): no gradient reaches the rows that were read.""")
 def detached_values(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -1119,8 +1126,8 @@ def _(draw: Draw) -> Iterator[Sample]:
         gradients=False,
         note="some weights are exactly 0, as after a mask",
     )
-    tiny = torch.tensor([[1e-300, 1e-40, 1e-5]], dtype=torch.float64)
-    rest = weights(1, 4) * (1 - tiny.sum())  # all seven sum to 1
+    tiny = torch.tensor([[1e-300, 1e-40, 9e-9, 1e-5]], dtype=torch.float64)
+    rest = weights(1, 4) * (1 - tiny.sum())  # all eight sum to 1
     yield call(
         "tiny weights",
         torch.cat([rest, tiny], dim=-1),
@@ -1296,7 +1303,7 @@ def not_summed(weights: Tensor) -> Tensor:
 @attention_entropy.mistake("""You divide by ln N, the largest possible entropy. The
 entropy itself is asked for, in nats.""")
 def divided_by_largest(weights: Tensor) -> Tensor:
-    return attention_entropy_reference(weights) / math.log(max(weights.shape[-1], 2))
+    return attention_entropy_reference(weights) / math.log(weights.shape[-1])
 
 
 @attention_entropy.mistake("""You return ln N minus the entropy, the distance from
@@ -1391,6 +1398,12 @@ def factor_detached(weights: Tensor) -> Tensor:
 digits, and the result has another dtype than the input.""")
 def entropy_in_float32(weights: Tensor) -> Tensor:
     return attention_entropy_reference(weights.float())
+
+
+@attention_entropy.mistake("""You compute in float32 and convert back: float64 weights
+lose half their digits on the way.""")
+def entropy_through_float32(weights: Tensor) -> Tensor:
+    return attention_entropy_reference(weights.float()).to(weights.dtype)
 
 
 @attention_entropy.mistake("""You change the weights in place, to get rid of the

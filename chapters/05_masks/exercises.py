@@ -205,6 +205,16 @@ def extra_dimensions(num_queries: int, num_keys: int) -> Tensor:
     return causal_mask_reference(num_queries, num_keys)[None, None]
 
 
+@causal_mask.mistake("""You cut each row with a slice whose end is below zero when the
+row should be empty: `mask[i, :-2]` counts from the end, and most of the row is filled.
+Bound the end: `max(0, ...)`.""")
+def negative_end(num_queries: int, num_keys: int) -> Tensor:
+    mask = torch.zeros(num_queries, num_keys, dtype=torch.bool)
+    for i in range(num_queries):
+        mask[i, : i + num_keys - num_queries + 1] = True
+    return mask
+
+
 @causal_mask.mistake("""Your mask hides nothing: every query sees every key.""")
 def all_visible(num_queries: int, num_keys: int) -> Tensor:
     return torch.ones(num_queries, num_keys, dtype=torch.bool)
@@ -363,6 +373,22 @@ def first_length_for_all(lengths: Tensor, num_keys: int) -> Tensor:
 has its own.""")
 def longest_for_all(lengths: Tensor, num_keys: int) -> Tensor:
     return padding_mask_reference(lengths.max().expand(len(lengths)), num_keys)
+
+
+@padding_mask.mistake("""You mark the last num_keys - length keys with a slice that
+counts from the end. For an item without padding that is `[-0:]`, which is the whole
+row. Count from the front: `[length:]`.""")
+def slice_from_the_end(lengths: Tensor, num_keys: int) -> Tensor:
+    mask = torch.zeros(len(lengths), num_keys, dtype=torch.bool, device=lengths.device)
+    for item, length in enumerate(lengths.tolist()):
+        mask[item, -(num_keys - length) :] = True
+    return mask
+
+
+@padding_mask.mistake("""You removed the dimension of the batch (`squeeze`, or `[0]`). A
+batch of one keeps it: (1, num_keys).""")
+def batch_squeezed(lengths: Tensor, num_keys: int) -> Tensor:
+    return padding_mask_reference(lengths, num_keys).squeeze(0)
 
 
 @padding_mask.mistake("""Your mask holds numbers, 1 and 0. Return booleans: torch
@@ -1056,6 +1082,34 @@ def shifted_by_masked_maximum(scores: Tensor, attn_mask: Tensor) -> Tensor:
     exponent = (scores - scores.amax(dim=-1, keepdim=True)).exp() * attn_mask
     total = exponent.sum(dim=-1, keepdim=True)
     return exponent / total.clamp(min=torch.finfo(scores.dtype).tiny)
+
+
+@masked_softmax.mistake("""You mask after the softmax, and rescale with a small number
+in the denominator. Where masked scores are huge, nothing is left to rescale; and every
+weight comes out a little too small. Mask the scores, before the softmax.""")
+def masked_after_with_epsilon(scores: Tensor, attn_mask: Tensor) -> Tensor:
+    weights = scores.softmax(dim=-1) * attn_mask
+    return weights / (weights.sum(dim=-1, keepdim=True) + 1e-9)
+
+
+@masked_softmax.mistake("""You write into `scores[~attn_mask]`. An index needs a mask of
+the same shape; yours may be smaller, for all items or heads. `masked_fill` and
+`torch.where` broadcast it, and leave the caller's scores as they are.""")
+def indexed_by_mask(scores: Tensor, attn_mask: Tensor) -> Tensor:
+    filled = scores.clone()
+    filled[~attn_mask] = float("-inf")
+    return filled.softmax(dim=-1).masked_fill(~attn_mask, 0.0)
+
+
+@masked_softmax.mistake("""The sum in the denominator is cut off from the graph
+(`detach`). The values are right, the gradient is not: every score also acts through
+the sum.""")
+def denominator_detached(scores: Tensor, attn_mask: Tensor) -> Tensor:
+    visible = scores.masked_fill(~attn_mask, float("-inf"))
+    top = visible.detach().amax(dim=-1, keepdim=True).nan_to_num(neginf=0.0)
+    exponent = (visible - top).exp()
+    total = exponent.sum(dim=-1, keepdim=True).detach()
+    return exponent / torch.where(total > 0, total, torch.ones_like(total))
 
 
 @masked_softmax.mistake("""You take `exp` of the scores as they are, which overflows.
