@@ -58,7 +58,9 @@ def test_padding_cases_hold_an_empty_row_and_huge_numbers(exercises, seed):
     assert any(not is_padding.any() for _, is_padding in arguments)
     for tokens, is_padding in arguments:
         assert tokens.isfinite().all()
-        assert (tokens[~is_padding].abs() < 100).all()
+        if (tokens.abs() > 1e6).any():  # then the padding alone is huge
+            assert (tokens[~is_padding].abs() < 100).all()
+    assert any((t[~p].abs() > 1000).any() for t, p in arguments)  # no bound on tokens
     assert max(tokens.abs().max().item() for tokens, _ in arguments) > 1e29
 
 

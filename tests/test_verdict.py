@@ -112,6 +112,21 @@ def test_a_wrong_answer_loses_what_it_got_wrong(key, name: str) -> None:
     assert "Traceback" not in str(VerdictDisplay(verdict))
 
 
+def test_a_wrong_result_is_told_before_its_gradient() -> None:
+    exercise = Exercise("double", fewer="tiny")
+
+    @exercise.cases
+    def _(draw):
+        yield call("small", draw.uniform(3))
+        yield call("large", draw.uniform(3) + 100, aspect="robustness")
+
+    exercise.reference(lambda x: 2 * x)
+    key = make_exercise_key(exercise, 4, seed=3)
+    verdict = verdict_on(lambda x: 2 * x.clamp(max=50), key)
+    assert lost(verdict) == {"gradients", "robustness"}
+    assert verdict.message.startswith("`output`[0] is 100, expected 20")
+
+
 TOLD = {
     "None": "Did you forget `return`?",
     "NaN": "NaN",

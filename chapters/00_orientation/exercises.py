@@ -28,7 +28,7 @@ def _(draw: Draw) -> Iterator[Sample]:
 
     yield call("all sizes different", *inputs(2, 4, 5, 7))
     yield call("same sizes again", *inputs(2, 4, 5, 7))
-    yield call("more queries than keys", *inputs(3, 6, 2, 4))
+    yield call("more queries than keys", *inputs(3, 18, 2, 4))
     yield call(
         "as many queries as keys",
         *inputs(2, 3, 3, 5),
@@ -44,9 +44,9 @@ def _(draw: Draw) -> Iterator[Sample]:
         *inputs(3, 3, 3, 3),
         note="all sizes are 3, so that a wrong order of dimensions raises no error",
     )
-    yield call("one item", *inputs(1, 5, 3, 2), note="a batch of one")
-    yield call("one query", *inputs(3, 1, 4, 5), note="one query for each item")
-    yield call("one key", *inputs(2, 5, 1, 3), note="one key for each item")
+    yield call("one item", *inputs(1, 5, 20, 2), note="a batch of one")
+    yield call("one query", *inputs(11, 1, 4, 5), note="one query for each item")
+    yield call("one key", *inputs(2, 5, 1, 34), note="one key for each item")
     yield call("one channel", *inputs(2, 4, 3, 1), note="vectors of one number")
     yield call("all ones", *inputs(1, 1, 1, 1), note="every size is 1")
     yield call(
@@ -65,7 +65,6 @@ def _(draw: Draw) -> Iterator[Sample]:
         "float32",
         *(t.float() for t in inputs(2, 3, 4, 6)),
         aspect="robustness",
-        gradients=False,
     )
     yield call(
         "float16",
@@ -236,6 +235,18 @@ def squeezed(q: Tensor, k: Tensor) -> Tensor:
     return (q @ k.mT).squeeze()
 
 
+@pairwise_dots.mistake("""You removed the query's dimension (`squeeze(1)`), which
+shows when there is one query only. The result has three dimensions: (B, Nq, Nk).""")
+def query_dimension_squeezed(q: Tensor, k: Tensor) -> Tensor:
+    return (q @ k.mT).squeeze(1)
+
+
+@pairwise_dots.mistake("""You removed the key's dimension (`squeeze(-1)`), which
+shows when there is one key only. The result has three dimensions: (B, Nq, Nk).""")
+def key_dimension_squeezed(q: Tensor, k: Tensor) -> Tensor:
+    return (q @ k.mT).squeeze(-1)
+
+
 @pairwise_dots.mistake("""You divide by √d. That comes in chapter 04; here the
 plain dot product is asked for.""")
 def scaled(q: Tensor, k: Tensor) -> Tensor:
@@ -355,7 +366,7 @@ def _(draw: Draw) -> Iterator[Sample]:
 
     yield call("all sizes different", *inputs(2, 4, 5, 7))
     yield call("same sizes again", *inputs(2, 4, 5, 7))
-    yield call("more queries than keys", *inputs(3, 6, 2, 4))
+    yield call("more queries than keys", *inputs(3, 18, 2, 4))
     yield call(
         "as many queries as keys",
         *inputs(2, 3, 3, 5),
@@ -371,13 +382,13 @@ def _(draw: Draw) -> Iterator[Sample]:
         *inputs(3, 3, 3, 3),
         note="all sizes are 3, so that a wrong order of dimensions raises no error",
     )
-    yield call("one item", *inputs(1, 5, 3, 2), note="a batch of one")
-    yield call("one query", *inputs(3, 1, 4, 5), note="one query for each item")
-    yield call("one key", *inputs(2, 5, 1, 3), note="one key: its weight is 1")
+    yield call("one item", *inputs(1, 5, 20, 2), note="a batch of one")
+    yield call("one query", *inputs(11, 1, 4, 5), note="one query for each item")
+    yield call("one key", *inputs(2, 5, 1, 34), note="one key: its weight is 1")
     yield call("one channel", *inputs(2, 4, 3, 1), note="values of one number")
     yield call(
         "weights of any sum",
-        draw.normal(2, 3, 5),
+        draw.normal(2, 3, 5, scale=20.0),
         draw.normal(2, 5, 6),
         note="the weights do not sum to 1 and some are negative: use them as they are",
     )
@@ -405,7 +416,6 @@ def _(draw: Draw) -> Iterator[Sample]:
         "float32",
         *(t.float() for t in inputs(2, 3, 4, 6)),
         aspect="robustness",
-        gradients=False,
     )
     yield call(
         "float16",
@@ -663,8 +673,8 @@ stable_softmax = Exercise("stable_softmax")
 def _(draw: Draw) -> Iterator[Sample]:
     yield call("three dimensions, dim -1", draw.normal(2, 4, 5), -1, note="dim is -1")
     yield call("same sizes again", draw.normal(2, 4, 5), -1, note="dim is -1")
-    yield call("three dimensions, dim 1", draw.normal(3, 5, 4), 1, note="dim is 1")
-    yield call("three dimensions, dim 0", draw.normal(4, 3, 2), 0, note="dim is 0")
+    yield call("three dimensions, dim 1", draw.normal(3, 17, 4), 1, note="dim is 1")
+    yield call("three dimensions, dim 0", draw.normal(12, 3, 2), 0, note="dim is 0")
     yield call("three dimensions, dim 2", draw.normal(2, 3, 6), 2, note="dim is 2")
     yield call("three dimensions, dim -2", draw.normal(4, 6, 3), -2, note="dim is -2")
     yield call("three dimensions, dim -3", draw.normal(3, 2, 5), -3, note="dim is -3")
@@ -672,14 +682,14 @@ def _(draw: Draw) -> Iterator[Sample]:
     yield call("a vector, dim -1", draw.normal(7), -1, note="x has one dimension")
     yield call("a square, dim 0", draw.normal(4, 4), 0, note="x is square, dim is 0")
     yield call("a square, dim 1", draw.normal(4, 4), 1, note="x is square, dim is 1")
-    yield call("a matrix, dim -2", draw.normal(5, 3), -2, note="dim is -2")
+    yield call("a matrix, dim -2", draw.normal(34, 3), -2, note="dim is -2")
     yield call(
         "a cube, dim 1",
         draw.normal(3, 3, 3),
         kwargs={"dim": 1},
         note="all sizes are 3, dim is 1",
     )
-    yield call("four dimensions", draw.normal(2, 3, 5, 4), 2, note="dim is 2 of four")
+    yield call("four dimensions", draw.normal(2, 3, 9, 4), 2, note="dim is 2 of four")
     yield call(
         "four dimensions, dim -3", draw.normal(2, 4, 3, 5), -3, note="dim is -3 of four"
     )
@@ -698,12 +708,12 @@ def _(draw: Draw) -> Iterator[Sample]:
     )
     yield call(
         "very negative numbers",
-        draw.normal(2, 5, 3) - 2000,
+        draw.normal(2, 5, 3) - 2e5,
         1,
         aspect="robustness",
-        note="numbers around -2000, where every exp is 0",
+        note="numbers around -200000, where every exp is 0",
     )
-    levels = torch.tensor([0.0, 2500.0, -2500.0, 5000.0]).double()
+    levels = torch.tensor([0.0, 25_000.0, -25_000.0, 100_000.0]).double()
     yield call(
         "rows far apart",
         draw.normal(4, 5) + levels[:, None],
@@ -764,7 +774,6 @@ def _(draw: Draw) -> Iterator[Sample]:
         draw.normal(2, 3, 4).float(),
         1,
         aspect="robustness",
-        gradients=False,
     )
     yield call(
         "float32, large numbers",
@@ -780,6 +789,14 @@ def _(draw: Draw) -> Iterator[Sample]:
         -1,
         aspect="robustness",
         gradients=False,
+    )
+    yield call(
+        "float16, large numbers",
+        draw.uniform(5, 3, low=12.5, high=15.0).half(),
+        -1,
+        aspect="robustness",
+        gradients=False,
+        note="numbers around 14, where exp overflows in float16",
     )
 
 
@@ -890,6 +907,14 @@ def shift_added(x: Tensor, dim: int) -> Tensor:
     return _shifted(x, -x.amax(dim=dim, keepdim=True), dim)
 
 
+@stable_softmax.mistake("""You subtract the maximum only when numbers are very large.
+In float32 `exp` overflows from 89 on, in float16 from 12 on: always subtract it.""")
+def shifted_only_if_large(x: Tensor, dim: int) -> Tensor:
+    large = x.abs().max() > 700
+    shift = x.amax(dim=dim, keepdim=True) if large else x.new_tensor(0.0)
+    return _shifted(x, shift, dim)
+
+
 @stable_softmax.mistake("""You clip large numbers before `exp`. That makes
 different numbers equal. Subtract the maximum: softmax only sees differences.""")
 def clamped(x: Tensor, dim: int) -> Tensor:
@@ -993,6 +1018,13 @@ def negative_dim_refused(x: Tensor, dim: int) -> Tensor:
 the result has another order of dimensions than x.""")
 def not_moved_back(x: Tensor, dim: int) -> Tensor:
     return torch.softmax(x.movedim(dim, -1), dim=-1)
+
+
+@stable_softmax.mistake("""You moved `dim` to the end and came back with `reshape` or
+`view`. The shape is right, but the numbers stand elsewhere: use the same transpose
+again.""")
+def back_by_reshape(x: Tensor, dim: int) -> Tensor:
+    return torch.softmax(x.transpose(dim, -1), dim=-1).reshape(x.shape)
 
 
 @stable_softmax.mistake("""You did not divide by the sum. The weights should sum

@@ -38,31 +38,36 @@ def _(draw: Draw) -> Iterator[Sample]:
         5,
         note="one channel, and the image is wider than tall",
     )
-    yield call("square image", draw.normal(2, 4, 9, 9), 3, note="a square image")
+    yield call(
+        "square image",
+        draw.normal(2, 4, 9, 9, scale=300.0),
+        3,
+        note="a square image, with numbers of a thousand and more",
+    )
     yield call("one item", draw.normal(1, 5, 4, 6), 2, note="a batch of one")
     yield call(
         "one patch",
-        draw.normal(3, 4, 7, 7),
+        draw.normal(11, 2, 7, 7),
         7,
         note="the image is a single patch",
     )
     yield call(
         "one patch of one item",
-        draw.normal(1, 2, 4, 4),
-        4,
+        draw.normal(1, 2, 9, 9),
+        9,
         note="a batch of one, and the image is a single patch",
     )
-    yield call("patch of one pixel", draw.normal(2, 4, 3, 5), 1, note="patch = 1")
+    yield call("patch of one pixel", draw.normal(2, 17, 3, 5), 1, note="patch = 1")
     yield call(
         "one row of patches",
-        draw.normal(2, 5, 3, 12),
-        3,
+        draw.normal(2, 5, 2, 34),
+        2,
         note="a single row of patches",
     )
     yield call(
         "one column of patches",
-        draw.normal(3, 2, 16, 4),
-        4,
+        draw.normal(3, 2, 34, 2),
+        2,
         note="a single column of patches",
     )
     yield call(
@@ -77,7 +82,6 @@ def _(draw: Draw) -> Iterator[Sample]:
         draw.normal(2, 3, 6, 4).float(),
         2,
         aspect="robustness",
-        gradients=False,
     )
     yield call(
         "float16",
@@ -237,6 +241,31 @@ def stride_one(image: Tensor, patch: int) -> Tensor:
     return F.unfold(image, kernel_size=patch).transpose(1, 2)
 
 
+@patchify.mistake("""Your loops end one patch too early: the last row and the last
+column of patches are missing. `range(0, H, patch)` already stops at the last one.""")
+def loops_end_early(image: Tensor, patch: int) -> Tensor:
+    height, width = image.shape[2:]
+    tiles = [
+        image[:, :, top : top + patch, left : left + patch].flatten(1)
+        for top in range(0, height - patch, patch)
+        for left in range(0, width - patch, patch)
+    ]
+    return torch.stack(tiles, dim=1)
+
+
+@patchify.mistake("""You stacked the patches in front of the batch, (N, B, ...). The
+batch comes first: `torch.stack(patches, dim=1)`.""")
+def patches_before_batch(image: Tensor, patch: int) -> Tensor:
+    return patchify_reference(image, patch).transpose(0, 1)
+
+
+@patchify.mistake("""You stacked the patches in front of the batch, and then forced the
+shape with `reshape`: patches of different images are mixed. Stack with `dim=1`.""")
+def patches_before_batch_reshaped(image: Tensor, patch: int) -> Tensor:
+    patches = patchify_reference(image, patch)
+    return patches.transpose(0, 1).reshape(patches.shape)
+
+
 @patchify.mistake("""You treat each channel as an image of its own: a patch must hold
 the pixels of all channels, (B, N, C*patch*patch).""")
 def channels_as_patches(image: Tensor, patch: int) -> Tensor:
@@ -340,22 +369,30 @@ def _(draw: Draw) -> Iterator[Sample]:
         *patches(2, 4, 3, 4, 3),
         note="12 patches as 3 rows of 4",
     )
-    yield call("square image", *patches(2, 4, 3, 3, 3), note="a square image")
-    yield call("one item", *patches(1, 5, 2, 3, 2), note="a batch of one")
-    yield call("one patch", *patches(3, 4, 1, 1, 7), note="the image is a single patch")
+    tokens, *sizes = patches(2, 4, 3, 3, 3)
+    yield call(
+        "square image",
+        300 * tokens,
+        *sizes,
+        note="a square image, with numbers of a thousand and more",
+    )
+    yield call("one item", *patches(1, 1, 2, 3, 9), note="a batch of one")
+    yield call(
+        "one patch", *patches(11, 2, 1, 1, 7), note="the image is a single patch"
+    )
     yield call(
         "patch of one pixel",
-        *patches(2, 4, 3, 5, 1),
+        *patches(2, 17, 3, 5, 1),
         note="patch = 1",
     )
     yield call(
         "one row of patches",
-        *patches(2, 5, 1, 4, 3),
+        *patches(2, 5, 1, 17, 2),
         note="a single row of patches",
     )
     yield call(
         "one column of patches",
-        *patches(3, 2, 4, 1, 4),
+        *patches(3, 2, 17, 1, 2),
         note="a single column of patches",
     )
     tokens, patch, height, width = patches(2, 3, 2, 5, 4)
@@ -369,7 +406,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         note="the patches are a transposed view",
     )
     tokens, *sizes = patches(2, 3, 3, 2, 2)
-    yield call("float32", tokens.float(), *sizes, aspect="robustness", gradients=False)
+    yield call("float32", tokens.float(), *sizes, aspect="robustness")
     tokens, *sizes = patches(3, 2, 2, 3, 3)
     yield call("float16", tokens.half(), *sizes, aspect="robustness", gradients=False)
 
@@ -662,6 +699,11 @@ def _(draw: Draw) -> Iterator[Sample]:
         note="one patch is about 300 away from all others",
     )
     yield nearest(
+        "large numbers",
+        apart(draw, 6, 40, 1e-3, scale=2000.0),
+        note="numbers in the thousands: every distance is above ten thousand",
+    )
+    yield nearest(
         "close calls",
         close_calls(draw, 10),
         aspect="robustness",
@@ -847,6 +889,16 @@ def index_not_shifted(patches: Tensor) -> Tensor:
     return distances[others].reshape(number, number - 1).argmin(dim=1)
 
 
+@nearest_patch.mistake("""You took the patch itself out of the list and shifted the
+indices after it, but not at its own place: an index j >= i, not only j > i, means
+patch j + 1.""")
+def index_shifted_too_late(patches: Tensor) -> Tensor:
+    number = len(patches)
+    places = torch.arange(number, device=patches.device)
+    index = index_not_shifted(patches)
+    return index + (index > places)
+
+
 @nearest_patch.mistake("""You put the largest distance on the diagonal. With two
 patches that is a tie with the only other one: put `inf` there.""")
 def diagonal_of_the_maximum(patches: Tensor) -> Tensor:
@@ -951,14 +1003,14 @@ def _(draw: Draw) -> Iterator[Sample]:
     lengths = torch.tensor([5, 2, 4])
     yield call(
         "padding at the end",
-        draw.normal(3, 5, 4),
+        draw.normal(3, 5, 4, scale=5000.0),
         torch.arange(5) >= lengths[:, None],
         aspect="masks",
-        note="padding at the end, as usual",
+        note="padding at the end, as usual, and tokens of large numbers",
     )
     yield call(
         "padding at the front",
-        draw.normal(3, 6, 2),
+        draw.normal(3, 6, 34),
         torch.arange(6) < torch.tensor([[4], [1], [3]]),
         aspect="masks",
         note="padding at the front",
@@ -971,7 +1023,7 @@ def _(draw: Draw) -> Iterator[Sample]:
     )
     yield call(
         "as many items as tokens",
-        *tokens(5, 5, 3),
+        *tokens(11, 11, 3),
         aspect="masks",
         note="as many batch items as tokens, where a mask fits both ways",
     )
@@ -1004,7 +1056,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         gradients=False,
         note="one token in each row; in the first row it is padding",
     )
-    x, is_padding = draw.normal(3, 8, 2), draw.mask(3, 8)
+    x, is_padding = draw.normal(3, 20, 2), draw.mask(3, 20)
     first_real = (~is_padding).int().argmax(dim=1)
     x[torch.arange(3), first_real] = 0.0
     yield call(
@@ -1047,7 +1099,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         note="tokens and mask are transposed views",
     )
     x, is_padding = tokens(2, 5, 3)
-    yield call("float32", x.float(), is_padding, aspect="robustness", gradients=False)
+    yield call("float32", x.float(), is_padding, aspect="robustness")
     yield call(
         "float16",
         draw.uniform(3, 4, 2).half(),
@@ -1128,6 +1180,13 @@ def mean_over_padding(tokens: Tensor, is_padding: Tensor) -> Tensor:
 by the number of real tokens in the row.""")
 def divided_by_n(tokens: Tensor, is_padding: Tensor) -> Tensor:
     return (tokens * kept(is_padding, tokens)).mean(dim=1)
+
+
+@context_mean.mistake("""You divide by the number of padding tokens. Count the tokens
+that are *not* padding: `(~is_padding).sum(dim=1)`.""")
+def divided_by_the_padding(tokens: Tensor, is_padding: Tensor) -> Tensor:
+    count = is_padding.sum(dim=1, keepdim=True).clamp(min=1)
+    return (tokens * kept(is_padding, tokens)).sum(dim=1) / count
 
 
 @context_mean.mistake("""You return the sum of the real tokens. Divide by how many

@@ -36,18 +36,18 @@ def decided(draw: Draw, nq: int, nk: int, d: int, e: int, gap: float = 0.05) -> 
 def _(draw: Draw) -> Iterator[Sample]:
     yield call("more keys than queries", *decided(draw, 4, 7, 3, 5))
     yield call("same sizes again", *decided(draw, 4, 7, 3, 5))
-    yield call("more queries than keys", *decided(draw, 8, 3, 5, 2))
+    yield call("more queries than keys", *decided(draw, 18, 3, 5, 2))
     yield call("as many queries as keys", *decided(draw, 6, 6, 4, 4))
-    yield call("one query", *decided(draw, 1, 5, 4, 3))
-    yield call("one key", *decided(draw, 3, 1, 2, 6), note="a single key always wins")
+    yield call("one query", *decided(draw, 1, 20, 4, 3))
+    yield call("one key", *decided(draw, 3, 1, 34, 6), note="a single key always wins")
     yield call("one channel", *decided(draw, 5, 4, 1, 1), note="d = 1 and e = 1")
     query, keys, values = decided(draw, 3, 6, 4, 7)
     yield call(
         "all dots below zero",
         query.abs(),
-        -keys.abs() - 0.3 * draw.permutation(6)[:, None],
+        -1e6 * (keys.abs() + 0.3 * draw.permutation(6)[:, None]),
         values,
-        note="every dot is negative: the largest is the one nearest to zero",
+        note="every dot is far below zero: the largest is the one nearest to zero",
     )
     query, keys, values = decided(draw, 5, 4, 6, 3)
     query = query[:1] + 0.01 * draw.normal(5, 6)
@@ -55,14 +55,14 @@ def _(draw: Draw) -> Iterator[Sample]:
     yield call(
         "all queries want one key", query, keys, values, note="one key wins for all"
     )
-    query, keys, values = decided(draw, 3, 5, 4, 2)
+    query, keys, values = decided(draw, 7, 5, 5, 2)
     lengths = torch.tensor([0.05, 8.0, 0.3, 20.0, 1.0], dtype=torch.float64)
     yield call(
         "keys of very different lengths",
         query,
         F.normalize(keys, dim=1) * lengths[:, None],
         values,
-        note="some keys are long, some short",
+        note="some keys are long, some short; there are as many keys as channels",
     )
     query, keys, values = decided(draw, 2, 4, 3, 5)
     twin = keys[(query @ keys.T).argmax(dim=1)]
@@ -75,7 +75,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         aspect="robustness",
         note="two keys whose dots differ by a millionth",
     )
-    query, keys, values = decided(draw, 4, 6, 5, 3)
+    query, keys, values = decided(draw, 4, 6, 5, 18)
     yield call(
         "large dots",
         300 * query,
@@ -94,7 +94,6 @@ def _(draw: Draw) -> Iterator[Sample]:
         "float32",
         *(t.float() for t in decided(draw, 3, 5, 4, 2)),
         aspect="robustness",
-        gradients=False,
     )
     yield call(
         "float16",
@@ -242,6 +241,13 @@ def best_starts_at_zero(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     return torch.stack(found)
 
 
+@hard_lookup.mistake("""You compare the exponentials of the dots. For large dots they
+overflow, for very negative ones they are all 0, and then the first key wins. `exp`
+changes no order: compare the dots themselves.""")
+def exponentials_compared(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    return values[(query @ keys.T).exp().argmax(dim=1)]
+
+
 @hard_lookup.mistake("""The result is cut off from `values` (`detach`, `.data`,
 `.item()` or `torch.tensor(...)`): no gradient reaches the rows that were read.""")
 def detached_values(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -305,12 +311,12 @@ def _(draw: Draw) -> Iterator[Sample]:
 
     yield call("more points than queries", *points(4, 7), 0.5)
     yield call("same sizes, other bandwidth", *points(4, 7), 0.8)
-    yield call("more queries than points", *points(9, 3), 0.7)
+    yield call("more queries than points", *points(18, 3), 0.7)
     yield call("as many queries as points", *points(6, 6), 0.6)
     yield call("one query", *points(1, 5), 0.4)
     yield call("one point", *points(4, 1), 0.3, note="a single point: its y everywhere")
     yield call("wide", *points(5, 8), 3.0, note="a bandwidth wider than the data")
-    yield call("very wide", *points(3, 6), 60.0, note="so wide that all points count")
+    yield call("very wide", *points(3, 34), 150.0, note="so wide that all points count")
     x_query, x, y = points(5, 4)
     yield call(
         "two points at one place",
@@ -325,11 +331,11 @@ def _(draw: Draw) -> Iterator[Sample]:
     x_query, x, y = points(4, 5)
     yield call(
         "large units",
-        300 + 50 * x_query,
-        300 + 50 * x,
+        4000 + 50 * x_query,
+        4000 + 50 * x,
         20 * y,
         30.0,
-        note="x is around 300, the bandwidth is 30",
+        note="x is around 4000, the bandwidth is 30",
     )
     # Points a whole bandwidth apart, so that far away one of them has all the weight.
     ladder = torch.arange(5).double() + draw.uniform(5, low=-0.2, high=0.2)
@@ -383,7 +389,6 @@ def _(draw: Draw) -> Iterator[Sample]:
         *(t.float() for t in points(3, 5)),
         0.75,
         aspect="robustness",
-        gradients=False,
     )
     x_query, x, y = points(3, 4)
     yield call(
@@ -688,16 +693,16 @@ def _(draw: Draw) -> Iterator[Sample]:
 
     yield call("more keys than queries", *inputs(4, 7, 3, 5), 0.6)
     yield call("same sizes, other temperature", *inputs(4, 7, 3, 5), 1.7)
-    yield call("more queries than keys", *inputs(8, 3, 5, 2), 2.0)
+    yield call("more queries than keys", *inputs(18, 3, 5, 2), 2.0)
     yield call("as many queries as keys", *inputs(6, 6, 4, 4), 0.8)
     yield call(
-        "temperature 1", *inputs(3, 4, 6, 7), 1.0, note="the softmax of the dots"
+        "temperature 1", *inputs(3, 4, 4, 7), 1.0, note="as many keys as channels"
     )
-    yield call("one query", *inputs(1, 5, 4, 3), 0.5)
+    yield call("one query", *inputs(1, 20, 4, 3), 0.5)
     yield call("one key", *inputs(3, 1, 2, 6), 0.7, note="a single key has weight 1")
     yield call("one channel", *inputs(5, 4, 1, 1), 1.3, note="d = 1 and e = 1")
-    yield call("hot", *inputs(4, 5, 6, 3), 50.0, note="a high temperature: all alike")
-    yield call("cool", *inputs(3, 8, 5, 4), 0.15, note="a low temperature")
+    yield call("hot", *inputs(4, 5, 36, 3), 50.0, note="a high temperature: all alike")
+    yield call("cool", *inputs(3, 8, 5, 18), 0.15, note="a low temperature")
     query, keys, values = inputs(3, 6, 4, 2)
     lengths = torch.tensor([0.1, 3.0, 0.3, 2.0, 1.0, 0.5], dtype=torch.float64)
     yield call(
@@ -771,7 +776,6 @@ def _(draw: Draw) -> Iterator[Sample]:
         *(t.float() for t in inputs(3, 5, 4, 2)),
         0.75,
         aspect="robustness",
-        gradients=False,
     )
     yield call(
         "float16",
@@ -1087,16 +1091,16 @@ def _(draw: Draw) -> Iterator[Sample]:
     along = "gradient_along_simplex"
     yield call("one row", weights(5), view=along)
     yield call("one row of the same size", weights(5, scale=2.0), view=along)
-    yield call("a longer row", weights(8), view=along)
+    yield call("a longer row", weights(40), view=along)
     yield call("two keys", weights(2), view=along)
     yield call("a batch of one row", weights(1, 6), view=along)
     yield call("four dimensions, one row", weights(1, 1, 1, 4), view=along)
-    yield call("query and key", weights(4, 7), gradients=False)
-    yield call("same sizes again", weights(4, 7, scale=2.0), gradients=False)
+    yield call("query and key", weights(18, 7), gradients=False)
+    yield call("same sizes again", weights(18, 7, scale=2.0), gradients=False)
     yield call("as many queries as keys", weights(6, 6), gradients=False)
-    yield call("batch, query, key", weights(3, 5, 4), gradients=False)
+    yield call("batch, query, key", weights(11, 5, 4), gradients=False)
     yield call("batch, heads, query, key", weights(2, 3, 4, 5), gradients=False)
-    yield call("one item, one head", weights(1, 1, 3, 8), gradients=False)
+    yield call("one item, one head", weights(1, 1, 3, 20), gradients=False)
     yield call("five dimensions", weights(2, 1, 3, 2, 6), gradients=False)
     yield call(
         "one key", weights(3, 1), gradients=False, note="a single key: no choice at all"
@@ -1122,8 +1126,8 @@ def _(draw: Draw) -> Iterator[Sample]:
         gradients=False,
         note="some weights are exactly 0, as after a mask",
     )
-    tiny = torch.tensor([[1e-300, 1e-40, 1e-5]], dtype=torch.float64)
-    rest = weights(1, 4) * (1 - tiny.sum())  # all seven sum to 1
+    tiny = torch.tensor([[1e-300, 1e-40, 9e-9, 1e-5]], dtype=torch.float64)
+    rest = weights(1, 4) * (1 - tiny.sum())  # all eight sum to 1
     yield call(
         "tiny weights",
         torch.cat([rest, tiny], dim=-1),
@@ -1299,7 +1303,7 @@ def not_summed(weights: Tensor) -> Tensor:
 @attention_entropy.mistake("""You divide by ln N, the largest possible entropy. The
 entropy itself is asked for, in nats.""")
 def divided_by_largest(weights: Tensor) -> Tensor:
-    return attention_entropy_reference(weights) / math.log(max(weights.shape[-1], 2))
+    return attention_entropy_reference(weights) / math.log(weights.shape[-1])
 
 
 @attention_entropy.mistake("""You return ln N minus the entropy, the distance from
@@ -1394,6 +1398,12 @@ def factor_detached(weights: Tensor) -> Tensor:
 digits, and the result has another dtype than the input.""")
 def entropy_in_float32(weights: Tensor) -> Tensor:
     return attention_entropy_reference(weights.float())
+
+
+@attention_entropy.mistake("""You compute in float32 and convert back: float64 weights
+lose half their digits on the way.""")
+def entropy_through_float32(weights: Tensor) -> Tensor:
+    return attention_entropy_reference(weights.float()).to(weights.dtype)
 
 
 @attention_entropy.mistake("""You change the weights in place, to get rid of the

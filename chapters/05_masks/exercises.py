@@ -32,13 +32,13 @@ def _(draw: Draw) -> Iterator[Sample]:
             note=f"{num_queries} queries, {num_keys} keys{note}",
         )
 
-    for size in (5, 8, 1, draw.integer(9, 13)):
+    for size in (5, 8, 1, draw.integer(33, 38)):
         yield sizes(size, size, "values", "")
     last = ": the last query is aligned with the last key"
-    for queries, keys in ((3, 7), (1, 6), (4, 5), (2, draw.integer(8, 12))):
+    for queries, keys in ((3, 7), (1, 6), (4, 5), (2, draw.integer(33, 38))):
         yield sizes(queries, keys, "values", last)
     empty = ": the first rows see nothing"
-    for queries, keys in ((7, 3), (4, 1), (6, 5), (draw.integer(9, 13), 4)):
+    for queries, keys in ((7, 3), (4, 1), (6, 5), (draw.integer(17, 38), 4)):
         yield sizes(queries, keys, "masks", empty)
 
 
@@ -205,6 +205,16 @@ def extra_dimensions(num_queries: int, num_keys: int) -> Tensor:
     return causal_mask_reference(num_queries, num_keys)[None, None]
 
 
+@causal_mask.mistake("""You cut each row with a slice whose end is below zero when the
+row should be empty: `mask[i, :-2]` counts from the end, and most of the row is filled.
+Bound the end: `max(0, ...)`.""")
+def negative_end(num_queries: int, num_keys: int) -> Tensor:
+    mask = torch.zeros(num_queries, num_keys, dtype=torch.bool)
+    for i in range(num_queries):
+        mask[i, : i + num_keys - num_queries + 1] = True
+    return mask
+
+
 @causal_mask.mistake("""Your mask hides nothing: every query sees every key.""")
 def all_visible(num_queries: int, num_keys: int) -> Tensor:
     return torch.ones(num_queries, num_keys, dtype=torch.bool)
@@ -242,14 +252,14 @@ def _(draw: Draw) -> Iterator[Sample]:
     yield call("three lengths", lengths(3, 7), 7)
     yield call("same sizes again", lengths(3, 7).flip(0) % 6 + 1, 7)
     yield call("as many items as keys", with_ends(5, 5), 5)
-    yield call("more items than keys", draw.integers(0, 5, 9), 4)
+    yield call("more items than keys", draw.integers(0, 5, 18), 4)
     yield call(
         "nobody fills the row",
         torch.tensor([3, 2, 5, 1]),
         9,
         note="the longest item is shorter than num_keys",
     )
-    yield call("one item", lengths(1, 6), 6)
+    yield call("one item", lengths(1, 40), 40)
     yield call("one key", torch.tensor([1, 0, 0, 1, 1]), 1)
     yield call(
         "ends",
@@ -365,6 +375,22 @@ def longest_for_all(lengths: Tensor, num_keys: int) -> Tensor:
     return padding_mask_reference(lengths.max().expand(len(lengths)), num_keys)
 
 
+@padding_mask.mistake("""You mark the last num_keys - length keys with a slice that
+counts from the end. For an item without padding that is `[-0:]`, which is the whole
+row. Count from the front: `[length:]`.""")
+def slice_from_the_end(lengths: Tensor, num_keys: int) -> Tensor:
+    mask = torch.zeros(len(lengths), num_keys, dtype=torch.bool, device=lengths.device)
+    for item, length in enumerate(lengths.tolist()):
+        mask[item, -(num_keys - length) :] = True
+    return mask
+
+
+@padding_mask.mistake("""You removed the dimension of the batch (`squeeze`, or `[0]`). A
+batch of one keeps it: (1, num_keys).""")
+def batch_squeezed(lengths: Tensor, num_keys: int) -> Tensor:
+    return padding_mask_reference(lengths, num_keys).squeeze(0)
+
+
 @padding_mask.mistake("""Your mask holds numbers, 1 and 0. Return booleans: torch
 would add a float mask to the scores.""")
 def float_padding(lengths: Tensor, num_keys: int) -> Tensor:
@@ -440,8 +466,8 @@ def _(draw: Draw) -> Iterator[Sample]:
     yield call("as many queries as keys", draw.mask(6, 6), draw.mask(2, 6))
     yield call("as many items as queries", draw.mask(4, 7), draw.mask(4, 7))
     yield call("all sizes alike", draw.mask(3, 3), draw.mask(3, 3))
-    yield call("one item", draw.mask(3, 6), draw.mask(1, 6))
-    yield call("one query", draw.mask(1, 4), draw.mask(5, 4))
+    yield call("one item", draw.mask(18, 20), draw.mask(1, 20))
+    yield call("one query", draw.mask(1, 34), draw.mask(11, 34))
     yield call(
         "one key",
         torch.tensor([[True], [False], [True]]),
@@ -709,13 +735,13 @@ def _(draw: Draw) -> Iterator[Sample]:
     yield call("one mask for all", draw.normal(2, 3, 4, 5), draw.mask(4, 5))
     yield call("same sizes again", draw.normal(2, 3, 4, 5), draw.mask(4, 5))
     yield call("a mask for each item", draw.normal(3, 2, 5, 6), draw.mask(3, 1, 5, 6))
-    yield call("a mask for each head", draw.normal(2, 4, 3, 7), draw.mask(2, 4, 3, 7))
-    yield call("no batch", draw.normal(5, 8), draw.mask(5, 8))
+    yield call("a mask for each head", draw.normal(2, 9, 3, 7), draw.mask(2, 9, 3, 7))
+    yield call("no batch", draw.normal(5, 36), draw.mask(5, 36))
     yield call("no heads", draw.normal(4, 6, 3), draw.mask(4, 6, 3))
     yield call(
         "padding only",
-        draw.normal(4, 2, 3, 6),
-        draw.mask(4, 1, 1, 6),
+        draw.normal(11, 2, 3, 6),
+        draw.mask(11, 1, 1, 6),
         note="a mask of shape (B, 1, 1, Nk)",
     )
     yield call(
@@ -723,7 +749,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         draw.normal(4, 4, 4, 4, scale=2.0),
         draw.mask(4, 1, 4, 4),
     )
-    yield call("one item", draw.normal(1, 2, 6, 4), draw.mask(1, 1, 6, 4))
+    yield call("one item", draw.normal(1, 2, 18, 4), draw.mask(1, 1, 18, 4))
     yield call(
         "nothing masked",
         draw.normal(2, 3, 5, 4),
@@ -1058,6 +1084,34 @@ def shifted_by_masked_maximum(scores: Tensor, attn_mask: Tensor) -> Tensor:
     return exponent / total.clamp(min=torch.finfo(scores.dtype).tiny)
 
 
+@masked_softmax.mistake("""You mask after the softmax, and rescale with a small number
+in the denominator. Where masked scores are huge, nothing is left to rescale; and every
+weight comes out a little too small. Mask the scores, before the softmax.""")
+def masked_after_with_epsilon(scores: Tensor, attn_mask: Tensor) -> Tensor:
+    weights = scores.softmax(dim=-1) * attn_mask
+    return weights / (weights.sum(dim=-1, keepdim=True) + 1e-9)
+
+
+@masked_softmax.mistake("""You write into `scores[~attn_mask]`. An index needs a mask of
+the same shape; yours may be smaller, for all items or heads. `masked_fill` and
+`torch.where` broadcast it, and leave the caller's scores as they are.""")
+def indexed_by_mask(scores: Tensor, attn_mask: Tensor) -> Tensor:
+    filled = scores.clone()
+    filled[~attn_mask] = float("-inf")
+    return filled.softmax(dim=-1).masked_fill(~attn_mask, 0.0)
+
+
+@masked_softmax.mistake("""The sum in the denominator is cut off from the graph
+(`detach`). The values are right, the gradient is not: every score also acts through
+the sum.""")
+def denominator_detached(scores: Tensor, attn_mask: Tensor) -> Tensor:
+    visible = scores.masked_fill(~attn_mask, float("-inf"))
+    top = visible.detach().amax(dim=-1, keepdim=True).nan_to_num(neginf=0.0)
+    exponent = (visible - top).exp()
+    total = exponent.sum(dim=-1, keepdim=True).detach()
+    return exponent / torch.where(total > 0, total, torch.ones_like(total))
+
+
 @masked_softmax.mistake("""You take `exp` of the scores as they are, which overflows.
 Subtract the largest visible score of each row first, or use softmax.""")
 def exp_without_shift(scores: Tensor, attn_mask: Tensor) -> Tensor:
@@ -1162,14 +1216,15 @@ to_additive = Exercise("to_additive")
 @to_additive.cases
 def _(draw: Draw) -> Iterator[Sample]:
     half, single, double = torch.float16, torch.float32, torch.float64
-    yield call("float64", draw.mask(4, 5), double)
+    mask = draw.mask(4, 5)
+    yield call("float64", mask, double)
     yield call("same sizes again", draw.mask(4, 5), double)
-    yield call("float32", draw.mask(6, 3), single)
+    yield call("float32", mask, single, note="the first mask again, in float32")
     yield call("float16", draw.mask(3, 7), half, note="float16, which ends at 65504")
     yield call("a mask for each item", draw.mask(2, 1, 5, 4), double)
-    yield call("a mask for each head", draw.mask(3, 2, 4, 6), single)
-    yield call("one item, half", draw.mask(1, 1, 6, 5), half)
-    yield call("one row", draw.mask(1, 8), single)
+    yield call("a mask for each head", draw.mask(3, 9, 4, 6), single)
+    yield call("one item, half", draw.mask(1, 1, 6, 6), half)
+    yield call("one row", draw.mask(1, 40), single)
     yield call("three dimensions", draw.mask(4, 3, 5), half)
     empty = draw.mask(5, 6)
     empty[0], empty[3] = False, True

@@ -207,11 +207,24 @@ def _aspect_verdict(
     if waits:
         message = "Counted once the values are right."
         return AspectVerdict(aspect, points, 0.0, None, message)
-    first = own[0]
+    first = _cause(own[0], failures)
     text = explain(
         first.item, key.expected[first.case.name], viewed[first.case.name], first.case
     )
     return AspectVerdict(aspect, points, 0.0, None, text)
+
+
+def _cause(failure: Failure, failures: list[Failure]) -> Failure:
+    """What to tell of a wrong gradient: what its case got wrong before it, if anything.
+
+    A gradient cannot be right where the result is not.
+    """
+    if failure.aspect != "gradients":
+        return failure
+    return next(
+        (f for f in failures if f.case is failure.case and f.aspect != "gradients"),
+        failure,
+    )
 
 
 def recognise(
