@@ -2254,8 +2254,9 @@ def errors_added_up(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
     return {**report, "parameter_gradients": sum(errors)}
 
 
-@parity_report.mistake("""You report the error of the last parameter alone: each one
-overwrites the one before. Keep the largest.""")
+@parity_report.mistake("""Your report leaves parameters out: the last one counts alone
+(each overwrites the one before), or the biases, or all but out_proj. Keep the largest
+error over all of them.""")
 def last_parameter_alone(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
     report = parity_reference(mine, official, x)
     ours, theirs = measure(mine, x)[2], measure(official, x)[2]
