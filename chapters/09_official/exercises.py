@@ -1860,6 +1860,12 @@ def _(draw: Draw) -> Iterator[Sample]:
         note="official has dropout, and both modules are in eval",
     )
     yield report(
+        "one number",
+        *one_number(draw, pairs),
+        sizes,
+        note="x is a single number for attention; mine and official, then exchanged",
+    )
+    yield report(
         "two changes",
         *two_changes(draw, pairs),
         sizes,
@@ -1959,6 +1965,22 @@ def _probes() -> Any:
     from attention_course.learn import probes_09
 
     return probes_09
+
+
+def one_number(draw: Draw, pairs: Pairs) -> tuple[list, list]:
+    """Pairs of modules, and the same weights exchanged.
+
+    The gradient of attention's input is one number: of the two errors, one is negative.
+    """
+    x, sizes = draw.normal(1, 1, 1), (1, 1)
+    states = [everything(draw, pairs.state(ATTENTION, sizes)) for _ in range(2)]
+    exchanged = (states, states[::-1])
+    attention = [(*pairs.builds(*s, sizes, {}, False), x) for s in exchanged]
+    x, wider = draw.normal(2, 3, 4), (4, 2, 3)
+    states = [everything(draw, pairs.state(LAYERS, wider)) for _ in range(2)]
+    exchanged, options = (states, states[::-1]), layer_options("gelu", True)
+    layers = [(*pairs.builds(*s, wider, options, False), x) for s in exchanged]
+    return layers, attention
 
 
 def two_changes(draw: Draw, pairs: Pairs) -> tuple[list, list]:
@@ -2252,6 +2274,20 @@ def errors_added_up(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
     ours, theirs = measure(mine, x)[2], measure(official, x)[2]
     errors = [largest_error(ours[n], theirs[n]) for n in ours]
     return {**report, "parameter_gradients": sum(errors)}
+
+
+@parity_report.mistake("""The errors of the gradients are taken without `abs`: where all
+differences are negative, the largest is too.""")
+def gradients_without_abs(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
+    report = with_scalar(mine, official, x, error=lambda a, b: float((a - b).max()))
+    return {**report, "output": parity_reference(mine, official, x)["output"]}
+
+
+@parity_report.mistake("""`input_gradient` repeats the error of the output. Compare what
+flows back to x through each module.""")
+def output_error_twice(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
+    report = parity_reference(mine, official, x)
+    return {**report, "input_gradient": report["output"]}
 
 
 @parity_report.mistake("""Your report leaves parameters out: the last one counts alone
