@@ -183,10 +183,8 @@ def _summary(part: Observation, plain: Mapping[str, Any], count: int) -> Observa
             for key, wanted in plain["facts"].items():
                 value = part.get(f"{call}/{key}", "missing")
                 fact = _fact(value, wanted, plain.get("zero", ZERO))
-                if (
-                    fact == "not zero" and key != REPORTED[0]
-                ):  # gradients have their own
-                    copied = value == part.get(f"{call}/{REPORTED[0]}")
+                if fact == "not zero" and key == "input_gradient":
+                    copied = value == part.get(f"{call}/output")
                     fact = "the error of the output" if copied else fact
                 shown[f"{key}/{which}"] = fact
     for key in ("input_gradient", "parameter_gradients"):
