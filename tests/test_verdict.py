@@ -152,6 +152,35 @@ def test_a_mistake_is_told_by_name_only_to_who_made_it(key) -> None:
     assert verdict_on(lambda x: x**2 + 1e-3, key).mistake is None
 
 
+halve = Exercise("halve", fewer="a test")
+
+
+@halve.cases
+def _(draw):
+    yield call("above zero", draw.uniform(2, 3, low=1.0, high=2.0))
+    below = draw.uniform(2, 3, low=-2.0, high=-1.0)
+    yield call("below zero", below, aspect="masks", gradients=False)
+
+
+@halve.reference
+def _(x: Tensor) -> Tensor:
+    return x / 2
+
+
+@halve.mistake("You returned x.")
+def unchanged(x: Tensor) -> Tensor:
+    return x * 1.0
+
+
+def test_who_has_the_values_right_is_not_told_a_mistake_in_them() -> None:
+    key = make_exercise_key(halve, 3, 0)
+    verdict = verdict_on(lambda x: x / 2 if x.sum() > 0 else x * 1.0, key)
+    assert lost(verdict) == {"masks"}
+    assert verdict.mistake is None
+    assert "expected" in verdict.message
+    assert verdict_on(lambda x: x + 0.0, key).mistake == "unchanged"
+
+
 def test_a_blank_answer_is_told_kindly(key) -> None:
     def blank(x):
         raise NotImplementedError
@@ -359,10 +388,27 @@ class Remembers(Twice):
         return self.cache
 
 
+class RemembersWeights(Twice):
+    def forward(self, x: Tensor) -> Tensor:
+        if not hasattr(self, "cache"):
+            self.cache = self.proj.weight.detach().clone()
+        weight = self.proj.weight
+        kept = weight - weight.detach() + self.cache  # with the right gradient
+        return 2 * nn.functional.linear(x, kept, self.proj.bias)
+
+
+class SwitchesToEval(Twice):
+    def forward(self, x: Tensor) -> Tensor:
+        self.eval()
+        return super().forward(x)
+
+
 @pytest.mark.parametrize(
     ("cls", "told"),
     [
         (Remembers, "expected"),
+        (RemembersWeights, "expected"),
+        (SwitchesToEval, "switches between training and eval"),
         (Misnamed, "missing `proj.bias`, `proj.weight`; not expected `linear.bias`"),
         (WithDropout, "expected"),
         (CutsWeights, "No gradient reaches `proj.weight`"),
@@ -380,3 +426,32 @@ def test_wrong_modules_lose_points_and_are_told_why(cls, told: str) -> None:
 
 def test_a_right_module_is_complete() -> None:
     assert verdict_on(Twice, make_exercise_key(linear, 3, 0)).complete
+
+
+masked = Exercise("Masked", fewer="a test")
+
+
+@masked.cases
+def _(draw):
+    args = (draw.normal(4, 3), torch.tensor([True, False, False]))
+    yield module("forward", args=args)
+
+
+@masked.reference
+class Masked(nn.Module):
+    """A module without parameters that clears what its mask hides."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return x.masked_fill(~mask, 0.0)
+
+
+class RemembersMask(Masked):
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        self.mask = getattr(self, "mask", mask)
+        return super().forward(x, self.mask)
+
+
+def test_a_module_that_remembers_its_mask_is_found() -> None:
+    key = make_exercise_key(masked, 3, 0)
+    assert verdict_on(Masked, key).complete
+    assert not verdict_on(RemembersMask, key).complete

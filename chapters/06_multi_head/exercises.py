@@ -222,14 +222,15 @@ def always_two_heads(x: Tensor, num_heads: int) -> Tensor:
 
 
 @split_heads.mistake("""You leave a width that does not divide to torch, which raises a
-RuntimeError about shapes. Test it first and raise a ValueError that names both
-numbers.""")
+RuntimeError about shapes. Test `d_model % num_heads` first, whatever the number of
+tokens, and raise a ValueError that names both numbers.""")
 def no_divisibility_check(x: Tensor, num_heads: int) -> Tensor:
     return x.view(*x.shape[:2], num_heads, x.shape[2] // num_heads).transpose(1, 2)
 
 
-@split_heads.mistake("""You return heads although num_heads does not divide d_model, so
-some channels are lost or in the wrong place without a word. Raise a ValueError.""")
+@split_heads.mistake("""Something is returned although num_heads does not divide
+d_model, so some channels would be lost or in the wrong place. A message or a returned
+error is not enough: `raise ValueError(…)`.""")
 def remainder_dropped(x: Tensor, num_heads: int) -> Tensor:
     width = x.shape[-1] // num_heads
     return split(x[..., : width * num_heads], num_heads)
@@ -629,7 +630,7 @@ def multi_head_cases(
     each, note = draw.mask(3, 2, 4, 4), f"{note}, with as many queries as keys"
     yield case("square masks", sized(3, 2, 4, 4, 6), each, note=note, **few)
     all_keys, note = torch.ones(3, 5).bool(), "a mask that allows everything"
-    yield case("open mask", sized(2, 2, 3, 5, 4), all_keys, note=note, **few)
+    yield case("open mask", sized(1, 2, 3, 5, 4), all_keys, note=note, **few)
     some, note = with_empty_row(draw.mask(4, 5)), "query 1 may attend to no key"
     yield case("empty row", sized(2, 3, 4, 5, 6), some, note=note, **mask)
     yield case(
@@ -996,7 +997,7 @@ def _(draw: Draw) -> Iterator[Sample]:
     on: dict[str, Any] = {**mask, "training": True}
     yield block("mask for each head", (2, 3, 4, 5, 6), each, note=note, **on)
 
-    note, pad = "key_padding_mask alone", is_padding([5, 3, 1], 5)
+    note, pad = "key_padding_mask alone", is_padding([3, 5, 1], 5)
     yield block("padding", (3, 2, 4, 5, 6), None, pad, note=note, **few)
     note, pad = "key_padding_mask alone, as many queries as keys", draw.mask(2, 5)
     on = {**few, "training": True}
@@ -1365,6 +1366,32 @@ class MasksIgnored(Block):
 class MaskIgnored(Block):
     def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
         return super().allowed(None, key_padding_mask)
+
+
+@MultiHeadAttention.mistake("""You use an attn_mask (Nq, Nk) but not one with four axes.
+(B, 1, Nq, Nk) and (B, H, Nq, Nk) broadcast in the same line of code.""")
+class MaskWithFourAxesIgnored(Block):
+    def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
+        used = attn_mask is not None and attn_mask.dim() == 2
+        return super().allowed(attn_mask if used else None, key_padding_mask)
+
+
+@MultiHeadAttention.mistake("""You use an attn_mask with four axes but not one that is
+(Nq, Nk). It broadcasts in the same line of code.""")
+class MaskWithTwoAxesIgnored(Block):
+    def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
+        used = attn_mask is not None and attn_mask.dim() == 4
+        return super().allowed(attn_mask if used else None, key_padding_mask)
+
+
+@MultiHeadAttention.mistake("""You do not use an attn_mask with a row for each head, (B,
+H, Nq, Nk). It broadcasts in the same line of code as the others.""")
+class MaskOfEachHeadIgnored(Block):
+    def allowed(self, attn_mask, key_padding_mask) -> Tensor | None:
+        used = attn_mask is not None and (
+            attn_mask.dim() == 2 or attn_mask.shape[1] == 1
+        )
+        return super().allowed(attn_mask if used else None, key_padding_mask)
 
 
 @MultiHeadAttention.mistake("""You do not use `key_padding_mask`.""")
@@ -1884,6 +1911,51 @@ wrong_part(
     with four axes has one already.""",
     FUNCTIONS,
     weigh=with_changed_mask(lambda attn_mask: attn_mask.unsqueeze(1)),
+)
+
+
+def with_mask_only_if(wanted: Callable[[Tensor], bool]) -> Weigh:
+    """Right weights, but some masks are not used."""
+
+    def weigh_some(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
+        used = attn_mask is not None and wanted(attn_mask)
+        return weigh(scores, attn_mask if used else None)
+
+    return weigh_some
+
+
+def two_axes(attn_mask: Tensor) -> bool:
+    return attn_mask.dim() == 2
+
+
+def four_axes(attn_mask: Tensor) -> bool:
+    return attn_mask.dim() == 4
+
+
+def same_for_all_heads(attn_mask: Tensor) -> bool:
+    return attn_mask.dim() == 2 or attn_mask.shape[1] == 1
+
+
+wrong_part(
+    "mask_with_four_axes_ignored",
+    """You use a mask (Nq, Nk) but not one with four axes. (B, 1, Nq, Nk) and (B, H, Nq,
+    Nk) broadcast in the same line of code.""",
+    FUNCTIONS,
+    weigh=with_mask_only_if(two_axes),
+)
+wrong_part(
+    "mask_with_two_axes_ignored",
+    """You use a mask with four axes but not one that is (Nq, Nk). It broadcasts in the
+    same line of code.""",
+    FUNCTIONS,
+    weigh=with_mask_only_if(four_axes),
+)
+wrong_part(
+    "mask_of_each_head_ignored",
+    """You do not use a mask with a row for each head, (B, H, Nq, Nk). It broadcasts in
+    the same line of code as the others.""",
+    FUNCTIONS,
+    weigh=with_mask_only_if(same_for_all_heads),
 )
 
 

@@ -39,6 +39,8 @@ def _(draw: Draw) -> Iterator[Sample]:
     yield table("three channels", 9, 3, note="d_model is odd")
     yield table("one channel", 3, 1, note="d_model is odd: a single sine")
     yield table("one position", 1, 4, note="position 0 alone")
+    yield table("fewer positions", 2, 6, note="fewer positions than asked for before")
+    yield table("many positions", 150, 4, note="150 positions")
 
 
 Waves = Callable[[int, int], tuple[Tensor, Tensor]]
@@ -298,6 +300,19 @@ def table_in_float64(num_positions: int, d_model: int) -> Tensor:
     return sinusoid(torch.arange(num_positions), d_model)
 
 
+@sinusoidal_positions.mistake("""You keep an earlier table and return it although it has
+more rows than asked for. Cut it to `num_positions`.""")
+def longer_table_kept(num_positions: int, d_model: int) -> Tensor:
+    rows = 5 if d_model == 6 else num_positions  # the first table of that width
+    return as_table(sinusoid(torch.arange(max(rows, num_positions)), d_model))
+
+
+@sinusoidal_positions.mistake("""Your table has a largest position, after which it is
+wrong or ends. It has as many rows as asked for.""")
+def positions_limited(num_positions: int, d_model: int) -> Tensor:
+    return as_table(sinusoid(torch.arange(num_positions) % 100, d_model))
+
+
 @sinusoidal_positions.mistake("""You scale the table. Sines and cosines go in as they
 are, from -1 to 1.""")
 def scaled_by_width(num_positions: int, d_model: int) -> Tensor:
@@ -320,6 +335,8 @@ def _(draw: Draw) -> Iterator[Sample]:
     yield table("four channels", 5, 7, 4, note="d_model is 4: one pair for each axis")
     yield table("one row", 1, 6, 24, note="a single row")
     yield table("one column", 7, 1, 28, note="a single column")
+    yield table("turned", 5, 3, 8, note="height and width of another grid exchanged")
+    yield table("one token", 1, 1, 12, note="a grid of one token")
 
 
 def places(height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -574,6 +591,12 @@ def _(draw: Draw) -> Iterator[Sample]:
         note="two tokens at one position",
     )
     yield call(
+        "three leading axes",
+        draw.normal(2, 3, 2, 5, 4),
+        places_of(5),
+        note="x has five axes, (…, N, d)",
+    )
+    yield call(
         "far away",
         draw.normal(3, 4, 14),
         places_of(4, 6000) + 3000,
@@ -593,6 +616,8 @@ def _(draw: Draw) -> Iterator[Sample]:
         aspect="robustness",
         gradients=False,
     )
+    # Not float16: torch has no complex numbers in it on a CPU (`polar`), and an answer
+    # by complex numbers is right.
 
 
 def turned(
@@ -930,6 +955,20 @@ def _(draw: Draw) -> Iterator[Sample]:
         "same size", draw.normal(20, 3), (4, 5), (4, 5), note="the size stays the same"
     )
     yield call("one channel", draw.normal(6, 1), (2, 3), (3, 5), note="d is 1")
+    yield call(
+        "as many rows",
+        draw.normal(12, 3),
+        (3, 4),
+        (3, 7),
+        note="the number of rows stays, (3, 4) to (3, 7)",
+    )
+    yield call(
+        "as many columns",
+        draw.normal(10, 4),
+        (5, 2),
+        (3, 2),
+        note="the number of columns stays, (5, 2) to (3, 2)",
+    )
     yield call("one row", draw.normal(4, 3), (1, 4), (3, 6), note="a single row")
     yield call("to a single place", draw.normal(20, 2), (5, 4), (1, 1), note="to 1 x 1")
     yield call(
@@ -952,6 +991,14 @@ def _(draw: Draw) -> Iterator[Sample]:
         draw.normal(8, 3).float(),
         (2, 4),
         (3, 6),
+        aspect="robustness",
+        gradients=False,
+    )
+    yield call(
+        "float16",
+        draw.normal(6, 5).half(),
+        (3, 2),
+        (4, 5),
         aspect="robustness",
         gradients=False,
     )

@@ -35,9 +35,10 @@ def _(draw: Draw) -> Iterator[Sample]:
     yield call("a batch of tokens", *inputs(2, 4, 7))
     yield call("same sizes again", *inputs(2, 4, 7))
     yield call("tokens without a batch", *inputs(5, 3), note="x is (5, 3): no batch")
+    yield call("a single token", *inputs(8), note="x is (8,): one token, no batch")
     yield call(
         "four dimensions",
-        *inputs(2, 3, 4, 6),
+        *inputs(2, 3, 4, 6, eps=1e-6),
         note="x is (2, 3, 4, 6): the last dimension is the one to normalise",
     )
     yield call("one item, one token", *inputs(1, 1, 5))
@@ -55,6 +56,33 @@ def _(draw: Draw) -> Iterator[Sample]:
         bias,
         eps,
         note="each token's mean is far from zero",
+    )
+    x, weight, bias, eps = inputs(2, 3, 40)
+    x[0, 1, 7], x[1, 2, 30] = 90.0, -120.0
+    yield call(
+        "one channel stands out",
+        x,
+        weight,
+        bias,
+        eps,
+        note="one channel of a token is far larger than the others",
+    )
+    x, weight, bias, eps = inputs(3, 2, 5, eps=1e-3)
+    x[1] = x[1, :, :1]
+    yield call(
+        "equal channels",
+        x,
+        weight,
+        bias,
+        eps,
+        gradients=False,
+        note="all channels of a token are equal: the variance is 0",
+    )
+    yield call(
+        "one channel",
+        *inputs(2, 5, 1),
+        gradients=False,
+        note="d is 1, so that every variance is 0",
     )
     x, weight, bias, eps = inputs(2, 6, 4, eps=1e-3)
     yield call(
@@ -196,6 +224,40 @@ def norm_over_tokens_and_channels(
 has its own: use dim=-1 and keepdim=True.""")
 def norm_over_everything(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     return normalise(x, eps, dim=tuple(range(x.dim()))) * weight + bias
+
+
+@layer_norm.mistake("""You cut the normalised values off at some bound. A channel that
+stands out may be many deviations away from the mean: leave it.""")
+def clipped(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    return normalise(x, eps).clamp(-3, 3) * weight + bias
+
+
+@layer_norm.mistake("""You leave a token with one channel as it is. It is its own mean,
+so the normalised value is 0 and the bias remains.""")
+def one_channel_left_alone(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float
+) -> Tensor:
+    normalised = x if x.shape[-1] == 1 else normalise(x, eps)
+    return normalised * weight + bias
+
+
+@layer_norm.mistake("""You treat a token whose channels are all equal as a special case.
+The formula needs none: 0 / √(0 + eps) is 0, and the bias remains.""")
+def equal_channels_special(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float
+) -> Tensor:
+    variance = x.var(dim=-1, correction=0, keepdim=True)
+    return torch.where(variance > 1e-24, normalise(x, eps), x) * weight + bias
+
+
+@layer_norm.mistake("""You take x for a batch: (…, d) may have no leading dimension at
+all. Count dimensions from the end, with dim=-1.""")
+def needs_a_leading_dimension(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float
+) -> Tensor:
+    if x.dim() < 2:
+        raise IndexError("x has one dimension")
+    return normalise(x, eps) * weight + bias
 
 
 @layer_norm.mistake("""You left eps out: the root holds variance + eps.""")
@@ -359,6 +421,22 @@ def _(draw: Draw) -> Iterator[Sample]:
     yield call("relu, one item", *inputs(1, 6, 5, 2), "relu")
     yield call("gelu, one token", *inputs(2, 1, 6, 9), "gelu")
     yield call("activation by name", *inputs(4, 2, 3, 5), kwargs={"activation": "gelu"})
+    yield call("default", *inputs(3, 4, 2, 6), note="no activation given: ReLU")
+    yield call(
+        "as wide inside as outside",
+        *inputs(3, 2, 5, 5),
+        "relu",
+        note="d_ff is d, so that all weights are square",
+    )
+    x, *rest = inputs(2, 4, 3, 5)
+    yield call(
+        "relu, large inputs",
+        x * 30,
+        *rest,
+        "relu",
+        aspect="robustness",
+        note="hidden values of a hundred",
+    )
     x, *rest = inputs(2, 3, 4, 8)
     yield call(
         "gelu, large inputs",
@@ -385,7 +463,7 @@ def _(draw: Draw) -> Iterator[Sample]:
                 aspect="robustness",
                 gradients=False,
             )
-    for name in ("tanh", "swish", "relu6"):
+    for name in ("tanh", "swish", "relu6", "elu", "geglu", ""):
         yield call(
             f"unknown activation {name}",
             *inputs(2, 3, 4, 5),
@@ -415,7 +493,7 @@ def two_linear(
 
 @feed_forward.reference
 def feed_forward_reference(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     return two_linear(x, w1, b1, w2, b2, lambda hidden: activate(hidden, activation))
 
@@ -431,7 +509,7 @@ def with_functional(
 
 @feed_forward.alternative
 def as_convolutions(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     """As section 3.3 of the paper puts it: two convolutions of kernel size 1."""
     match activation:
@@ -447,7 +525,7 @@ def as_convolutions(
 
 @feed_forward.alternative
 def flattened(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     act = {"relu": torch.relu, "gelu": torch.nn.functional.gelu}.get(activation)
     if act is None:
@@ -459,7 +537,7 @@ def flattened(
 
 @feed_forward.alternative
 def token_after_token(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     if activation != "relu" and activation != "gelu":
         raise ValueError("unknown activation")
@@ -480,7 +558,7 @@ def token_after_token(
 @feed_forward.mistake("""You use ReLU whatever `activation` says. For "gelu" the exact
 GELU is wanted: `F.gelu`.""")
 def relu_for_gelu(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     activate(b1, activation)
     return two_linear(x, w1, b1, w2, b2, F.relu)
@@ -489,7 +567,7 @@ def relu_for_gelu(
 @feed_forward.mistake("""You use GELU whatever `activation` says. For "relu" set
 negative values to zero.""")
 def gelu_for_relu(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     activate(b1, activation)
     return two_linear(x, w1, b1, w2, b2, F.gelu)
@@ -497,7 +575,7 @@ def gelu_for_relu(
 
 @feed_forward.mistake("""ReLU and GELU have changed places.""")
 def activations_swapped(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     activate(b1, activation)
     other = {"relu": "gelu", "gelu": "relu"}[activation]
@@ -507,7 +585,7 @@ def activations_swapped(
 @feed_forward.mistake("""Your GELU is the tanh approximation. The exact one uses the
 normal distribution function: x · ½(1 + erf(x/√2)), which is what `F.gelu` computes.""")
 def gelu_by_tanh(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     def middle(hidden: Tensor) -> Tensor:
         exact = activate(hidden, activation)
@@ -520,7 +598,7 @@ def gelu_by_tanh(
 @feed_forward.mistake("""Your GELU is x · sigmoid(1.702 x), a rough approximation. The
 exact one is x · ½(1 + erf(x/√2)): `F.gelu`.""")
 def gelu_by_sigmoid(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     def middle(hidden: Tensor) -> Tensor:
         exact = activate(hidden, activation)
@@ -534,7 +612,7 @@ def gelu_by_sigmoid(
     """Your "gelu" is x · sigmoid(x), which is called SiLU or swish."""
 )
 def silu_for_gelu(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     def middle(hidden: Tensor) -> Tensor:
         exact = activate(hidden, activation)
@@ -546,7 +624,7 @@ def silu_for_gelu(
 @feed_forward.mistake("""Your GELU lacks the factor x: you return the normal
 distribution function itself.""")
 def gelu_without_factor(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     def middle(hidden: Tensor) -> Tensor:
         exact = activate(hidden, activation)
@@ -558,7 +636,7 @@ def gelu_without_factor(
 
 @feed_forward.mistake("""Your GELU leaves out the √2: the argument of erf is x/√2.""")
 def gelu_without_root_two(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     def middle(hidden: Tensor) -> Tensor:
         exact = activate(hidden, activation)
@@ -571,7 +649,7 @@ def gelu_without_root_two(
 @feed_forward.mistake("""There is no activation between your two linear maps, so
 together they are only one linear map.""")
 def without_activation(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     activate(b1, activation)
     return two_linear(x, w1, b1, w2, b2, lambda hidden: hidden)
@@ -580,7 +658,7 @@ def without_activation(
 @feed_forward.mistake("""You apply the activation after the second linear map. It
 stands between the two.""")
 def activation_at_the_end(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     return activate(two_linear(x, w1, b1, w2, b2, lambda hidden: hidden), activation)
 
@@ -589,7 +667,7 @@ def activation_at_the_end(
 between the two linear maps: an output that cannot be negative could not correct the
 residual stream downwards.""")
 def activation_twice(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     return activate(feed_forward_reference(x, w1, b1, w2, b2, activation), activation)
 
@@ -597,7 +675,7 @@ def activation_twice(
 @feed_forward.mistake("""You apply the activation to x. First comes `w1`, then the
 activation, then `w2`.""")
 def activation_first(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     inner = activate(x, activation)
     return two_linear(inner, w1, b1, w2, b2, lambda hidden: hidden)
@@ -605,21 +683,21 @@ def activation_first(
 
 @feed_forward.mistake("""You left out the first bias, `b1`.""")
 def without_first_bias(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     return feed_forward_reference(x, w1, torch.zeros_like(b1), w2, b2, activation)
 
 
 @feed_forward.mistake("""You left out the second bias, `b2`.""")
 def without_second_bias(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     return feed_forward_reference(x, w1, b1, w2, torch.zeros_like(b2), activation)
 
 
 @feed_forward.mistake("""You left out both biases.""")
 def without_biases(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     zeros = torch.zeros_like(b1), torch.zeros_like(b2)
     return feed_forward_reference(x, w1, zeros[0], w2, zeros[1], activation)
@@ -628,7 +706,7 @@ def without_biases(
 @feed_forward.mistake("""You add `b1` after the activation. It belongs to the first
 linear map, before the activation.""")
 def bias_after_activation(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     zero = torch.zeros_like(b1)
     return two_linear(
@@ -639,7 +717,7 @@ def bias_after_activation(
 @feed_forward.mistake("""You add x to the result. The residual is added by the encoder
 layer, around this function, not in it.""")
 def with_residual(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     return x + feed_forward_reference(x, w1, b1, w2, b2, activation)
 
@@ -647,7 +725,7 @@ def with_residual(
 @feed_forward.mistake("""You multiply by `w1` as it is. The weights have nn.Linear's
 layout, (out, in), so transpose them or call `F.linear`.""")
 def not_transposed(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     return activate(x @ w1 + b1, activation) @ w2 + b2
 
@@ -655,7 +733,7 @@ def not_transposed(
 @feed_forward.mistake("""You stop after the first linear map and the activation: `w2`
 and `b2` bring the result back to the width of x.""")
 def hidden_returned(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     return activate(F.linear(x, w1, b1), activation)
 
@@ -663,7 +741,7 @@ def hidden_returned(
 @feed_forward.mistake("""An unknown activation name passes silently. Raise a ValueError
 for every name but "relu" and "gelu".""")
 def unknown_name_passes(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     known = "gelu" if activation == "gelu" else "relu"
     return feed_forward_reference(x, w1, b1, w2, b2, known)
@@ -675,7 +753,7 @@ but "relu" and "gelu".""",
     same_as="unknown_name_passes",
 )
 def unknown_name_is_gelu(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     known = "relu" if activation == "relu" else "gelu"
     return feed_forward_reference(x, w1, b1, w2, b2, known)
@@ -684,7 +762,7 @@ def unknown_name_is_gelu(
 @feed_forward.mistake("""An unknown activation name raises KeyError. It should be a
 ValueError: test for the name and say which ones there are.""")
 def unknown_name_is_key_error(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     return two_linear(x, w1, b1, w2, b2, ACTIVATIONS[activation])
 
@@ -693,15 +771,72 @@ def unknown_name_is_key_error(
 like "tanh" pass and others raise AttributeError. Only "relu" and "gelu" are known;
 every other name is a ValueError.""")
 def looked_up_in_torch(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     return two_linear(x, w1, b1, w2, b2, getattr(F, activation))
+
+
+@feed_forward.mistake("""Without an `activation` you use GELU. The default is
+"relu".""")
+def gelu_by_default(
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "gelu"
+) -> Tensor:
+    return feed_forward_reference(x, w1, b1, w2, b2, activation)
+
+
+@feed_forward.mistake("""`activation` has no default in your answer. It may be left out:
+`activation: str = "relu"`.""")
+def no_default(
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+) -> Tensor:
+    return feed_forward_reference(x, w1, b1, w2, b2, activation)
+
+
+@feed_forward.mistake("""Your ReLU is cut off at 6, or at some other bound. Positive
+values pass as they are, however large.""")
+def relu_with_a_ceiling(
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
+) -> Tensor:
+    def middle(hidden: Tensor) -> Tensor:
+        exact = activate(hidden, activation)
+        return exact.clamp(max=6) if activation == "relu" else exact
+
+    return two_linear(x, w1, b1, w2, b2, middle)
+
+
+@feed_forward.mistake("""You decide by the shape whether to transpose. With d_ff = d
+both fit and one is wrong: nn.Linear's layout is always (out, in).""")
+def transposed_by_shape(
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
+) -> Tensor:
+    square = w1.shape[0] == w1.shape[1]
+    first, second = (w1.mT, w2.mT) if square else (w1, w2)
+    return feed_forward_reference(x, first, b1, second, b2, activation)
+
+
+@feed_forward.mistake("""You test the name with `in` or by a part of it, so that names
+like "elu" or "" pass. Compare the whole name: `activation == "relu"`, or look it up in
+a tuple or a dict.""")
+def name_tested_in_part(
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
+) -> Tensor:
+    known = next((name for name in ("relu", "gelu") if activation in name), activation)
+    return feed_forward_reference(x, w1, b1, w2, b2, known)
+
+
+@feed_forward.mistake("""You look only at the first letters of the name, so that a name
+like "geglu" passes. Compare the whole name.""")
+def name_tested_by_first_letter(
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
+) -> Tensor:
+    known = "gelu" if activation.startswith("g") else activation
+    return feed_forward_reference(x, w1, b1, w2, b2, known)
 
 
 @feed_forward.mistake("""Your result is cut off from its inputs (`detach`, `.data`,
 `no_grad`): no gradient can flow back.""")
 def feed_forward_detached(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     return feed_forward_reference(x, w1, b1, w2, b2, activation).detach()
 
@@ -709,7 +844,7 @@ def feed_forward_detached(
 @feed_forward.mistake("""Your function changes x in place. The residual branch still
 needs it: build a new tensor.""")
 def feed_forward_in_place(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     result = feed_forward_reference(x, w1, b1, w2, b2, activation)
     x += 1.0
@@ -719,7 +854,7 @@ def feed_forward_in_place(
 @feed_forward.mistake("""You compute in float32: float64 inputs lose half their digits,
 and the result has another dtype than x.""")
 def feed_forward_in_float32(
-    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, activation: str = "relu"
 ) -> Tensor:
     parts = (t.float() for t in (x, w1, b1, w2, b2))
     return feed_forward_reference(*parts, activation)
@@ -2084,9 +2219,10 @@ PROBE = "attention_course.learn.probes_08.VisibleMean"
 
 @Encoder.cases
 def _(draw: Draw) -> Iterator[Sample]:
-    def probe(d: int, dtype: torch.dtype = torch.float64) -> Build:
-        state = draw.like({"weight": (d, d), "shift": (d,)})
-        return Build(PROBE, (d,), state={n: p.to(dtype) for n, p in state.items()})
+    def probe(d: int, dtype: torch.dtype = torch.float64, frozen: tuple = ()) -> Build:
+        state = draw.like({"mix.weight": (d, d), "mix.bias": (d,)})
+        state = {n: p.to(dtype) for n, p in state.items()}
+        return Build(PROBE, (d,), state=state, frozen=frozen)
 
     def norm(d: int, dtype: torch.dtype = torch.float64) -> Build:
         state = draw.like({"weight": (d,), "bias": (d,)})
@@ -2106,8 +2242,8 @@ def _(draw: Draw) -> Iterator[Sample]:
         d = src.shape[-1]
         shapes: dict[str, tuple[int, ...]] = {}
         for number in range(num_layers):
-            shapes[f"layers.{number}.weight"] = (d, d)
-            shapes[f"layers.{number}.shift"] = (d,)
+            shapes[f"layers.{number}.mix.weight"] = (d, d)
+            shapes[f"layers.{number}.mix.bias"] = (d,)
         if with_norm:
             shapes |= {"norm.weight": (d,), "norm.bias": (d,)}
         init: tuple = (probe(d, dtype), num_layers)
@@ -2143,7 +2279,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         note="with a norm at the end",
     )
     yield encoder("one item, four layers", 4, draw.normal(1, 3, 6))
-    yield encoder("one layer and a norm", 1, draw.normal(2, 3, 7), with_norm="by name")
+    yield encoder("one layer and a norm", 1, draw.normal(2, 1, 7), with_norm="by name")
     yield encoder(
         "src_mask",
         3,
@@ -2181,9 +2317,9 @@ def _(draw: Draw) -> Iterator[Sample]:
         "not contiguous",
         2,
         noncontiguous(draw.normal(3, 4, 5)),
-        masks=(noncontiguous(draw.mask(4, 4)),),
+        masks=(noncontiguous(draw.mask(4, 4)), noncontiguous(draw.mask(3, 4))),
         aspect="robustness",
-        note="src and the mask are transposed views",
+        note="src and the masks are transposed views",
     )
     for dtype in (torch.float32, torch.float16):
         yield encoder(
@@ -2196,7 +2332,8 @@ def _(draw: Draw) -> Iterator[Sample]:
             gradients=False,
         )
     for number, with_norm in ((3, False), (1, True)):
-        init = (probe(4), number, norm(4)) if with_norm else (probe(4), number)
+        layer = probe(4, frozen=("mix.bias",) if number > 1 else ())
+        init = (layer, number, norm(4)) if with_norm else (layer, number)
         yield Sample(
             f"copies, {number}",
             "encoder_copies",
@@ -2339,6 +2476,39 @@ class FreshParametersAfterFirst(EncoderReference):
         with torch.no_grad():
             for parameter in self.layers[1:].parameters():
                 parameter.add_(torch.rand_like(parameter) + 0.1)
+
+
+@Encoder.mistake("""A parameter that was frozen in the argument (`requires_grad=False`)
+is not frozen in your copies. A deep copy keeps that: leave it as it is.""")
+class Unfrozen(EncoderReference):
+    def __init__(self, layer, num_layers, norm=None):
+        super().__init__(layer, num_layers, norm)
+        self.layers.requires_grad_(True)
+
+
+@Encoder.mistake("""Your copies cannot learn: all their parameters have
+`requires_grad=False`.""")
+class CopiesFrozen(EncoderReference):
+    def __init__(self, layer, num_layers, norm=None):
+        super().__init__(layer, num_layers, norm)
+        self.layers.requires_grad_(False)
+
+
+@Encoder.mistake("""Your copies share a part (`copy.copy`, or one part for all). Each
+layer needs all its parameters to itself: `copy.deepcopy(layer)`.""")
+class PartsShared(EncoderReference):
+    def __init__(self, layer, num_layers, norm=None):
+        super().__init__(layer, num_layers, norm)
+        for other in self.layers:
+            other.mix.weight = self.layers[0].mix.weight
+
+
+@Encoder.mistake("""Your forward switches to training or to eval. Leave that to whoever
+uses the encoder.""")
+class ModeSwitched(EncoderReference):
+    def forward(self, src, src_mask=None, src_key_padding_mask=None):
+        self.train(not self.training)
+        return super().forward(src, src_mask, src_key_padding_mask)
 
 
 @Encoder.mistake("""Your encoder runs one layer too few.""")
@@ -2562,6 +2732,17 @@ def _(draw: Draw) -> Iterator[Sample]:
         note="tokens of very different length",
     )
     yield call(
+        "short tokens",
+        draw.normal(3, 4, 5) * draw.uniform(3, 4, 1, low=0.002, high=0.02),
+        note="tokens much shorter than 1",
+    )
+    axes = torch.eye(6, dtype=torch.float64)[torch.tensor([[0, 3, 0, 5], [1, 2, 4, 3]])]
+    yield call(
+        "right angles",
+        axes * draw.uniform(2, 4, 1, low=0.5, high=3.0),
+        note="most tokens are orthogonal to each other",
+    )
+    yield call(
         "not contiguous",
         noncontiguous(draw.normal(3, 4, 6)),
         aspect="robustness",
@@ -2696,6 +2877,22 @@ def pairs_of_channels(x: Tensor) -> Tensor:
 that is a correlation, not a cosine.""")
 def correlation(x: Tensor) -> Tensor:
     return token_similarity_reference(x - x.mean(dim=-1, keepdim=True))
+
+
+@token_similarity.mistake("""You leave out pairs whose cosine is 0. Orthogonal tokens
+are a pair like any other: divide by N(N - 1).""")
+def orthogonal_pairs_left_out(x: Tensor) -> Tensor:
+    different = ~torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
+    pairs = cosines(x)[:, different]
+    return pairs.sum(dim=1) / (pairs != 0).sum(dim=1).clamp(min=1)
+
+
+@token_similarity.mistake("""You add a small number to the lengths, or do not let them
+fall below a bound. A short token has a direction too: divide by its length alone.""")
+def lengths_kept_large(x: Tensor) -> Tensor:
+    u = x / x.norm(dim=-1, keepdim=True).clamp(min=0.1)
+    different = ~torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
+    return (u @ u.mT)[:, different].mean(dim=1)
 
 
 @token_similarity.mistake("""You take absolute values. Opposite tokens have cosine -1,

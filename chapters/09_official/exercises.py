@@ -280,6 +280,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         ("another d_model", 8, 4, {}, "d_model is 12 in mine and 8 in official"),
         ("a wider official", 16, 4, {}, "d_model is 12 in mine and 16 in official"),
         ("another num_heads", 12, 3, {}, "num_heads is 4 in mine and 3 in official"),
+        ("more heads in official", 12, 6, {}, "num_heads is 4 in mine, 6 in official"),
         ("no biases", 12, 4, {"bias": False}, "official has no biases"),
         ("other kdim", 12, 4, {"kdim": 8}, "official has kdim=8: separate weights"),
         ("other vdim", 12, 4, {"vdim": 10}, "official has vdim=10: separate weights"),
@@ -665,6 +666,27 @@ def heads_not_compared(mine: nn.Module, official: nn.MultiheadAttention) -> nn.M
     if mine.d_model != official.embed_dim:
         raise ValueError("d_model")
     return copy_blocks(mine, official)
+
+
+@copy_attention.mistake("""You only notice when `official` has fewer heads than `mine`.
+More heads are a mismatch too: test `!=`.""")
+def more_heads_accepted(mine: nn.Module, official: nn.MultiheadAttention) -> nn.Module:
+    if official.num_heads > mine.num_heads:
+        return copy_blocks(mine, official)
+    return copy_attention_reference(mine, official)
+
+
+@copy_attention.mistake("""You only notice when `official` has more heads than `mine`.
+Fewer heads are a mismatch too: test `!=`.""")
+def fewer_heads_accepted(mine: nn.Module, official: nn.MultiheadAttention) -> nn.Module:
+    if (
+        official.num_heads < mine.num_heads
+        and mine.d_model == official.embed_dim
+        and official.in_proj_bias is not None
+        and official.in_proj_weight is not None
+    ):
+        return copy_blocks(mine, official)
+    return copy_attention_reference(mine, official)
 
 
 @copy_attention.mistake("""An `official` without biases is accepted, and the biases of
@@ -1060,6 +1082,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         ("one mask for all heads", (3, 2), 5, 4, 7, (1, 1, 5, 4)),
         ("one row for all queries", (2,), 3, 8, 4, (1, 8)),
         ("mask, one item", (1, 3), 4, 5, 2, None),
+        ("square mask", (3,), 5, 5, 4, None),
     ):
         attn_mask = masks(lead, nq, nk, size)[0]
         inputs = qkv(*lead, nq=nq, nk=nk, d=d)
@@ -1375,6 +1398,19 @@ def causal_for_any_mask(
     return official_reference(query, key, value, causal, key_padding_mask)
 
 
+@official_attention.mistake("""You take a square attn_mask for the causal one and pass
+is_causal=True in its place. A mask with as many queries as keys can shut any pair:
+pass the mask.""")
+def causal_for_square_mask(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Mask, key_padding_mask: Mask
+) -> Tensor:
+    given = attn_mask
+    alone = given is not None and key_padding_mask is None
+    if alone and given.shape == (query.shape[-2], query.shape[-2]):
+        given = torch.ones_like(given).tril()
+    return official_reference(query, key, value, given, key_padding_mask)
+
+
 @official_attention.mistake("""Without a mask you pass is_causal=True. No mask means
 that every query may attend to every key.""")
 def causal_without_mask(
@@ -1521,6 +1557,8 @@ class Pairs:
         else:
             names = (f"{PROBES}.MultiHeadAttention", "torch.nn.MultiheadAttention")
         theirs = {**options, "batch_first": True}
+        if len(sizes) < 3:
+            options.pop("dropout", None)  # the course's attention module has none
         return (
             Build(names[0], sizes, options, mine, training=training),
             Build(names[1], sizes, theirs, packed, training=training),
@@ -1587,6 +1625,23 @@ def query_and_value(draw: Draw, state: State) -> State:
     row(state, "q_proj", 0.0)
     changed = moved(draw, state, "k_proj.weight", 1)
     return moved(draw, changed, "out_proj.weight", (slice(None), 1), scale=2.0)
+
+
+def heads_exchanged(draw: Draw, state: State) -> State:
+    """The two halves of the heads change places, which changes no output.
+
+    The parameters' gradients change places too: the same numbers, elsewhere.
+    """
+    start, changed = start_of(state), {n: t.clone() for n, t in state.items()}
+    half = len(state[f"{start}q_proj.bias"]) // 2
+    for name in PROJECTIONS:
+        for kind in ("weight", "bias"):
+            changed[f"{start}{name}.{kind}"] = state[f"{start}{name}.{kind}"].roll(
+                half, dims=0
+            )
+    out = f"{start}out_proj.weight"
+    changed[out] = state[out].roll(half, dims=1)
+    return changed
 
 
 def key_bias(draw: Draw, state: State) -> State:
@@ -1660,6 +1715,7 @@ def _(draw: Draw) -> Iterator[Sample]:
         *,
         x: Tensor | None = None,
         training: bool = False,
+        dropout: float = 0.0,
         dtype: torch.dtype = torch.float64,
         **options: Any,
     ) -> tuple:
@@ -1672,6 +1728,8 @@ def _(draw: Draw) -> Iterator[Sample]:
             )
         else:
             options = {}
+        if dropout:
+            options["dropout"] = dropout
         given = draw.normal(*tokens, sizes[0]).to(dtype) if x is None else x
         return (*pairs.builds(mine, official, sizes, options, training), given)
 
@@ -1787,6 +1845,27 @@ def _(draw: Draw) -> Iterator[Sample]:
         note="only k_proj.bias differs, which changes no output and no gradient",
     )
     yield report(
+        "heads exchanged",
+        pair(LAYERS, (6, 2, 7), heads_exchanged, (3, 4)),
+        pair(ATTENTION, (8, 2), heads_exchanged, (2, 6)),
+        sizes,
+        note="mine has official's heads in another order: only gradients of "
+        "parameters differ",
+    )
+    yield report(
+        "copies with dropout, in eval",
+        pair(LAYERS, (8, 4, 6), nothing, (2, 5), dropout=0.4),
+        pair(ATTENTION, (6, 3), nothing, (3, 4), dropout=0.4),
+        sizes,
+        note="official has dropout, and both modules are in eval",
+    )
+    yield report(
+        "one number",
+        *one_number(draw, pairs),
+        sizes,
+        note="x is a single number for attention; mine and official, then exchanged",
+    )
+    yield report(
         "two changes",
         *two_changes(draw, pairs),
         sizes,
@@ -1886,6 +1965,22 @@ def _probes() -> Any:
     from attention_course.learn import probes_09
 
     return probes_09
+
+
+def one_number(draw: Draw, pairs: Pairs) -> tuple[list, list]:
+    """Pairs of modules, and the same weights exchanged.
+
+    The gradient of attention's input is one number: of the two errors, one is negative.
+    """
+    x, sizes = draw.normal(1, 1, 1), (1, 1)
+    states = [everything(draw, pairs.state(ATTENTION, sizes)) for _ in range(2)]
+    exchanged = (states, states[::-1])
+    attention = [(*pairs.builds(*s, sizes, {}, False), x) for s in exchanged]
+    x, wider = draw.normal(2, 3, 4), (4, 2, 3)
+    states = [everything(draw, pairs.state(LAYERS, wider)) for _ in range(2)]
+    exchanged, options = (states, states[::-1]), layer_options("gelu", True)
+    layers = [(*pairs.builds(*s, wider, options, False), x) for s in exchanged]
+    return layers, attention
 
 
 def two_changes(draw: Draw, pairs: Pairs) -> tuple[list, list]:
@@ -2112,6 +2207,27 @@ def values_compared(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
     return report
 
 
+@parity_report.mistake("""You sort the gradients' numbers, or compare sums or norms of
+them. Two modules with their heads in another order then look the same: compare each
+parameter with the one of its name, entry by entry.""")
+def sorted_gradients_compared(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
+    report = parity_reference(mine, official, x)
+    ours, theirs = (
+        torch.cat([g.flatten() for g in measure(m, x)[2].values()]).sort().values
+        for m in (mine, official)
+    )
+    return {**report, "parameter_gradients": largest_error(ours, theirs)}
+
+
+@parity_report.mistake("""You switch the modules to training, and dropout makes copies
+differ. Compare them in the mode in which they come, or in eval.""")
+def dropout_switched_on(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
+    modules = [copy.deepcopy(module).train() for module in (mine, official)]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return parity_reference(*modules, x)
+
+
 @parity_report.mistake("""You report the mean error. A mean hides one bad entry among
 many good ones: report the largest.""")
 def mean_error(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
@@ -2160,8 +2276,23 @@ def errors_added_up(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
     return {**report, "parameter_gradients": sum(errors)}
 
 
-@parity_report.mistake("""You report the error of the last parameter alone: each one
-overwrites the one before. Keep the largest.""")
+@parity_report.mistake("""The errors of the gradients are taken without `abs`: where all
+differences are negative, the largest is too.""")
+def gradients_without_abs(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
+    report = with_scalar(mine, official, x, error=lambda a, b: float((a - b).max()))
+    return {**report, "output": parity_reference(mine, official, x)["output"]}
+
+
+@parity_report.mistake("""`input_gradient` repeats the error of the output. Compare what
+flows back to x through each module.""")
+def output_error_twice(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
+    report = parity_reference(mine, official, x)
+    return {**report, "input_gradient": report["output"]}
+
+
+@parity_report.mistake("""Your report leaves parameters out: the last one counts alone
+(each overwrites the one before), or the biases, or all but out_proj. Keep the largest
+error over all of them.""")
 def last_parameter_alone(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
     report = parity_reference(mine, official, x)
     ours, theirs = measure(mine, x)[2], measure(official, x)[2]

@@ -33,6 +33,16 @@ def explain(item: str, expected: Observation, observed: Observation, case: Case)
     kind, _, name = item.partition(":")
     if kind == "grad":
         return _wrong_gradient(name, expected, observed, case)
+    if item == "unchanged:training mode":
+        return (
+            "Your `forward` switches between training and eval. Only who uses the "
+            "module calls `.train()` or `.eval()`."
+        )
+    if item == "unchanged:requires_grad of the argument":
+        return (
+            "Your code changed `requires_grad` of the parameters that it was given. "
+            "Leave them as they are."
+        )
     if kind == "unchanged":
         return (
             f"Your code changed its input `{name}` in place. Whoever called it still "

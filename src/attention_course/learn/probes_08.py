@@ -17,8 +17,7 @@ class VisibleMean(nn.Module):
     def __init__(self, d_model: int) -> None:
         """A layer for tokens of width `d_model`."""
         super().__init__()
-        self.weight = nn.Parameter(torch.eye(d_model))
-        self.shift = nn.Parameter(torch.zeros(d_model))
+        self.mix = nn.Linear(d_model, d_model)
 
     def forward(
         self,
@@ -38,4 +37,4 @@ class VisibleMean(nn.Module):
         if src_key_padding_mask is not None:
             visible = visible * (~src_key_padding_mask).to(src.dtype)[:, None, :]
         seen = visible @ src / tokens  # (batch, token, channel)
-        return src + torch.tanh(seen @ self.weight + self.shift)
+        return src + torch.tanh(self.mix(seen))

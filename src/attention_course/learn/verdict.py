@@ -201,7 +201,7 @@ def _aspect_verdict(
     waits = aspect in DEPENDENT and any(f.aspect == "values" for f in failures)
     mistake = recognise(key, viewed, failures)
     if mistake is None and not waits:
-        mistake = recognise(key, viewed, own)
+        mistake = recognise(key, viewed, own, values_are_right=_values_right(failures))
     if mistake:
         return AspectVerdict(aspect, points, 0.0, mistake.name, mistake.hint)
     if waits:
@@ -227,22 +227,38 @@ def _cause(failure: Failure, failures: list[Failure]) -> Failure:
     )
 
 
+def _values_right(failures: list[Failure]) -> bool:
+    return all(f.aspect != "values" for f in failures)
+
+
 def recognise(
-    key: ExerciseKey, viewed: Mapping[str, Observation], failures: list[Failure]
+    key: ExerciseKey,
+    viewed: Mapping[str, Observation],
+    failures: list[Failure],
+    *,
+    values_are_right: bool | None = None,
 ) -> KnownMistake | None:
     """The known mistake that fails in the very same way in every given failure.
 
-    Of several that do, the one whose own failures are covered best.
+    Of several that do, the one whose own failures are covered best. A mistake that
+    would show in the values is none of an answer whose `values_are_right`: by default,
+    if no failure given is one of theirs.
     """
+    if values_are_right is None:
+        values_are_right = _values_right(failures)
+    cases = {case.name: case for case in key.cases}
     by_item = {
         (f.case.name, "raised" if "raised" in viewed[f.case.name] else f.item)
         for f in failures
     }
     best: tuple[float, KnownMistake] | None = None
     for mistake in key.mistakes:
+        own = _items_of(mistake)
+        in_values = any(aspect_of(i, cases[c]) == "values" for c, i in own)
+        if values_are_right and in_values:
+            continue
         if not _explains(mistake, viewed, failures):
             continue
-        own = _items_of(mistake)
         overlap = len(by_item & own) / max(1, len(by_item | own))
         if best is None or overlap > best[0]:
             best = (overlap, mistake)

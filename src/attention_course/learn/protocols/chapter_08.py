@@ -206,6 +206,7 @@ def _observe_copies(
     live = case.build(device)
     layer = live["init"][0]
     before = {n: p.detach().clone() for n, p in layer.named_parameters()}
+    flags = {n: p.requires_grad for n, p in layer.named_parameters()}
     module = cls(*live["init"], **live.get("init_kwargs", {}))
     is_module = isinstance(module, nn.Module)
     seen["kind:module"] = "module" if is_module else type(module).__name__
@@ -220,8 +221,15 @@ def _observe_copies(
     for name, parameter in own.items():
         if name.startswith(("layers.", "norm.")):
             record(seen, f"initial {name}", parameter, device)
+    seen["frozen parameters of the layers"] = sorted(
+        name
+        for name, parameter in own.items()
+        if name.startswith("layers.") and not parameter.requires_grad
+    )
     for name, parameter in layer.named_parameters():
         seen[f"unchanged:layer.{name}"] = torch.equal(parameter.detach(), before[name])
+    after = {n: p.requires_grad for n, p in layer.named_parameters()}
+    seen["unchanged:requires_grad of the argument"] = after == flags
 
 
 @view("encoder_copies")

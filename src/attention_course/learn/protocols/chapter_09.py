@@ -182,7 +182,11 @@ def _summary(part: Observation, plain: Mapping[str, Any], count: int) -> Observa
             shown[f"the report/{which}"] = part.get(f"{call}/kind")
             for key, wanted in plain["facts"].items():
                 value = part.get(f"{call}/{key}", "missing")
-                shown[f"{key}/{which}"] = _fact(value, wanted, plain.get("zero", ZERO))
+                fact = _fact(value, wanted, plain.get("zero", ZERO))
+                if fact == "not zero" and key == "input_gradient":
+                    copied = value == part.get(f"{call}/output")
+                    fact = "the error of the output" if copied else fact
+                shown[f"{key}/{which}"] = fact
     for key in ("input_gradient", "parameter_gradients"):
         if plain["times"] > 1:
             pair = (part.get(f"0.{time}/{key}") for time in range(2))

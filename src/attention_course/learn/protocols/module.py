@@ -80,15 +80,22 @@ def _observe(cls: Any, case: Case, device: torch.device, seen: Observation) -> N
 
 
 def _other_numbers_first(module: nn.Module, live: dict[str, Any]) -> None:
-    """Call the module on other numbers of the same shapes: it must forget them."""
+    """Call the module on other numbers of the same shapes: it must forget them.
 
-    def negated(name: str, tensor: Tensor) -> Tensor:
+    Inputs are negated, masks reversed along the keys, parameters halved.
+    """
+
+    def other(name: str, tensor: Tensor) -> Tensor:
+        if tensor.dtype == torch.bool:
+            return tensor.flip(-1)
         return -tensor if tensor.is_floating_point() else tensor
 
-    args = [map_tensors(value, negated, "") for value in live["args"]]
-    kwargs = {k: map_tensors(v, negated, k) for k, v in live.get("kwargs", {}).items()}
+    args = [map_tensors(value, other, "") for value in live["args"]]
+    kwargs = {k: map_tensors(v, other, k) for k, v in live.get("kwargs", {}).items()}
+    _load(module, {name: p / 2 for name, p in live["parameters"].items()})
     module(*args, **kwargs)
     _load(module, live["parameters"])
+    module.train(live.get("training", False))
 
 
 def _values(
@@ -97,9 +104,16 @@ def _values(
     names = live.get("names") or []
     named = {_name(names, i): value for i, value in enumerate(live["args"])}
     inputs = Inputs({**named, **live.get("kwargs", {}), "module": module})
+    modes = _modes(module)
     result = module(*live["args"], **live.get("kwargs", {}))
+    seen["unchanged:training mode"] = _modes(module) == modes
     record(seen, "output", result, device, live.get("outputs"))
     inputs.record_unchanged(seen)
+
+
+def _modes(module: nn.Module) -> dict[str, bool]:
+    """Which part is in training, by name."""
+    return {name: part.training for name, part in module.named_modules()}
 
 
 def _gradients(module: nn.Module, live: dict[str, Any], seen: Observation) -> None:
