@@ -1,4 +1,4 @@
-"""A stand-in for the sandbox: runs a submission in this very process. For tests only."""
+"""A stand-in for the sandbox: runs a submission in this process. For tests."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     grade = commands.add_parser(
         "grade",
         help="grade the submissions of a chapter",
-        description="Grade what lies in submitted/STUDENT/CHAPTER/ of the course folder.",
+        description="Grade what lies in submitted/STUDENT/CHAPTER/ of the course.",
         epilog="Exit code: 0 all graded, 1 some held, 2 it could not grade.",
     )
     grade.add_argument("chapter", nargs="?", metavar="CHAPTER", help="like 04_scaling")

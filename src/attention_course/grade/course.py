@@ -79,7 +79,7 @@ def open_course(root: Path, db_url: str | None = None) -> Course:
 
 
 def course_secret(course: Course) -> bytes:
-    """The secret from which fresh inputs are drawn: made once, readable to you alone."""
+    """The secret from which fresh inputs are drawn: made once, for you alone."""
     path = course.state / "secret"
     try:
         kept = path.read_bytes()

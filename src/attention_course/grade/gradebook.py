@@ -1,4 +1,4 @@
-"""Merge results into nbgrader's gradebook: one writer, in batches, as often as you like.
+"""Merge results into nbgrader's gradebook: one writer, in batches.
 
 What stands there afterwards is what nbgrader's own autograde would have written: scores
 of the checks, "No response." for what was left as released, the late penalty. Manual
@@ -54,7 +54,7 @@ class Record:
         self.bundle = bundle
 
     def __enter__(self) -> Record:
-        """Open it, and make the assignment if it is not there. Raises `GradingError`."""
+        """Open it, and make the assignment if need be. Raises `GradingError`."""
         with _told(self.course):
             _alembic_on_path()
             self._book = Gradebook(self.course.db_url, self.course.course_id)

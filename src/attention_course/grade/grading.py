@@ -265,9 +265,9 @@ class _Run:
             found = self.store.read(self.bundle.chapter, student) or {}
             self.summary.held[student] = str(found.get("reason"))
         elif not self._is_recorded(student, known):
-            found = self.store.read(self.bundle.chapter, student)
-            if found is not None:
-                entry = Entry(student, found, read_timestamp(files))
+            kept = self.store.read(self.bundle.chapter, student)
+            if kept is not None:
+                entry = Entry(student, kept, read_timestamp(files))
                 self.pending.append((entry, known.key))
                 self._merge_if_due()
         self.progress.advance()
@@ -389,7 +389,7 @@ class _Run:
             self._workers = None
 
     def _failed(self, submission: _Submission, error: Exception) -> None:
-        """What a worker raises: no sandbox ends the run, a fault costs one submission."""
+        """What a worker raises: without a sandbox nothing goes on."""
         if isinstance(error, ValueError) or type(error).__name__ == (
             "SandboxUnavailable"
         ):

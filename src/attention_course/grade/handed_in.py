@@ -109,8 +109,8 @@ def choose(files: list[Found], chapter: str, marks: tuple[str, ...]) -> HandedIn
             names = ", ".join(f.name for f in notebooks[:5])
             return Held(
                 "several notebooks",
-                f"there are {len(notebooks)} notebooks ({names}): ask which one counts, "
-                f"and name it {wanted}.",
+                f"there are {len(notebooks)} notebooks ({names}): ask which one "
+                f"counts, and name it {wanted}.",
             )
         notebooks = [chosen]
     notebook = notebooks[0]

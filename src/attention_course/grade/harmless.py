@@ -20,8 +20,9 @@ ESCAPES = re.compile(
 """Terminal sequences other than colours."""
 
 UNWANTED = dict.fromkeys(
-    [*range(0x00, 0x09), 0x0B, 0x0C, *range(0x0E, 0x1B), *range(0x1C, 0x20)]
-    + [*range(0x7F, 0xA0), 0xFEFF, 0xFFFE, 0xFFFF]
+    code
+    for code in (*range(0x20), *range(0x7F, 0xA0), 0xFEFF, 0xFFFE, 0xFFFF)
+    if chr(code) not in "\t\n\r\x1b"
 )
 """Control characters: they draw nothing, and some hide what is there."""
 

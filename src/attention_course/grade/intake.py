@@ -14,6 +14,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from attention_course.grade.contract import CellKind, Held, Intake, RunCell
@@ -318,7 +319,7 @@ def syntax_tree(source: str) -> ast.Module | None:
 def _refuse_another_chapter(
     slots: list[_Slot], cells: list[_Cell], bundle: Bundle
 ) -> None:
-    """Hold what shares neither an exercise nor a tenth of its cells with the chapter."""
+    """Hold what shares no exercise and hardly a cell with the chapter."""
     ours = [s for s in slots if s.release.exercise and s.cells]
     shared = sum(bool(s.cells) for s in slots)
     if ours or shared * 10 >= len(slots):
@@ -361,13 +362,13 @@ def _places(slots: list[_Slot]) -> list[int]:
 
 def _is_reversed(slots: list[_Slot]) -> bool:
     places = _places(slots)
-    falls = sum(a > b for a, b in zip(places, places[1:], strict=False))
+    falls = sum(a > b for a, b in pairwise(places))
     return len(places) > 2 and falls > 0.8 * (len(places) - 1)
 
 
 def _is_moved(slots: list[_Slot]) -> bool:
     places = _places(slots)
-    return any(a > b for a, b in zip(places, places[1:], strict=False))
+    return any(a > b for a, b in pairwise(places))
 
 
 def _join_splits(slots: list[_Slot], cells: list[_Cell], repairs: list[str]) -> None:

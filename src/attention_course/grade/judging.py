@@ -6,10 +6,10 @@ An observation is a student's word. What a liar could gain by each part of it:
   expected numbers were never inside.
 - `kind:` and `dtype:`: nothing. Where there is a tensor they are read off it here.
 - `device:`: nothing. Grading is on the CPU; an answer that keeps to the CPU passes.
-- `unchanged:`, `identity:`, `shares_memory:`: what a copy at the start or the end of the
-  same answer would gain honestly. The numbers have to be right all the same.
-- `raised` in a case that must raise: it must be told which case that is. The cases' order
-  is the paper's own, so it has to look at the inputs, as the answer should.
+- `unchanged:`, `identity:`, `shares_memory:`: what a copy at the start or the end of
+  the same answer would gain honestly. The numbers have to be right all the same.
+- `raised` in a case that must raise: it must be told which case that is. The cases'
+  order is the paper's own, so it has to look at the inputs, as the answer should.
 - `parameters`: what a module with these parameters gains honestly.
 - A mistake's numbers: points lost.
 

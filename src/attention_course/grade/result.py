@@ -27,6 +27,7 @@ def graded(
     max_score: float,
     repairs: Sequence[str],
     flags: Sequence[str],
+    layers: Mapping[str, str],
     killed: Mapping[str, str],
     as_released: Collection[str] = (),
 ) -> dict[str, Any]:
@@ -50,6 +51,7 @@ def graded(
         "flags": list(flags),
         "repairs": list(repairs),
         "killed": dict(killed),
+        "sandbox": dict(layers),
         "hashes": dict(hashes),
     }
 
@@ -83,6 +85,7 @@ def held(hashes: Mapping[str, str], reason: Held, max_score: float) -> dict[str,
         "flags": [],
         "repairs": [],
         "killed": {},
+        "sandbox": {},
         "hashes": dict(hashes),
     }
 

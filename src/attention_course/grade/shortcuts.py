@@ -65,6 +65,7 @@ def _used(tree: ast.Module, aliases: dict[str, str]) -> set[str]:
             and node.func.id == "getattr"
             and len(node.args) > 1
             and isinstance(node.args[1], ast.Constant)
+            and isinstance(node.args[1].value, str)
         ):
             owner = _dotted(node.args[0], aliases)
             if owner:

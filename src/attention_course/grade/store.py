@@ -1,7 +1,7 @@
 """Results on disk: one file each by content, and an index of who has which.
 
     .attention-course/results/CHAPTER/STUDENT.json     the result
-    .attention-course/results/CHAPTER/STUDENT.run.json how that run went
+    .attention-course/runs/CHAPTER/STUDENT.json        how that run went
     .attention-course/index.sqlite                     what is known of each submission
 
 A result is written before anything else is told of it, and by atomic rename; the index
@@ -56,6 +56,7 @@ class Store:
     def __init__(self, state: Path) -> None:
         """`state` is the grader's own folder in the course."""
         self.folder = state / "results"
+        self.runs = state / "runs"
         self._path = state / "index.sqlite"
 
     def __enter__(self) -> Store:
@@ -118,7 +119,7 @@ class Store:
     def write(self, result: Mapping[str, Any], run: Mapping[str, Any]) -> None:
         """Write a result, complete or not at all; first how its run went."""
         path = self.path(result["chapter"], result["student"])
-        write_beside(path.with_suffix(".run.json"), _dump_run(run))
+        write_beside(self.runs / path.relative_to(self.folder), _dump_run(run))
         write_beside(path, results.dump(result))
 
     def read(self, chapter: str, student: str) -> dict[str, Any] | None:

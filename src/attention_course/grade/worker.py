@@ -34,8 +34,8 @@ SANDBOX = "attention_course.grade.sandbox:Sandbox"
 class Settings:
     """How a worker grades: the same for every submission of a run.
 
-    `keys` is a folder in which answer keys are kept, where there is one; `sandbox` names
-    the class that runs students' code.
+    `keys` is a folder in which answer keys are kept, where there is one; `sandbox`
+    names the class that runs students' code.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -59,7 +59,7 @@ class Graded:
     """What comes out: the result without its student, the notebook, and how it ran.
 
     `notebook` is None for a submission that is held. `run` tells what differs from one
-    time to the next: resources, layers of the sandbox, seconds of each part.
+    time to the next: resources, and seconds of each part.
     """
 
     result: dict[str, Any]
@@ -149,17 +149,14 @@ class Desk:
             max_score=self.bundle.max_score,
             repairs=taken.repairs,
             flags=flags,
+            layers=ran.layers,
             killed=ran.killed,
             as_released=self._as_released(taken),
         )
         verdicts = {j.verdict.exercise: j.verdict for j in judged}
         notebook = make_notebook(self.bundle, taken, ran, verdicts, flags)
         clock.lap("notebook")
-        record = {
-            "resources": ran.resources,
-            "layers": ran.layers,
-            "seconds": clock.laps,
-        }
+        record = {"resources": ran.resources, "seconds": clock.laps}
         return Graded(made, notebook, record)
 
     def _run_of(self, taken: Intake, task: Task) -> Run:
