@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -243,27 +243,52 @@ class Record:
                 penalty = step._check_late_penalty(notebook, penalty)
                 notebook.late_submission_penalty = penalty
 
-    def shown(self, student: str) -> dict[str, Any]:
-        """What nbgrader's feedback shows of one submission: scores and comments."""
+    def shown(self, students: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What nbgrader's feedback shows of each student's submission, if there is one.
+
+        Scores and comments by cell, the score, and the late penalty.
+        """
         with _told(self.course):
-            notebook = self._book.find_submission_notebook(
-                self.bundle.chapter, self.bundle.chapter, student
+            query = (
+                select(SubmittedAssignment.student_id, SubmittedNotebook)
+                .join(
+                    SubmittedNotebook,
+                    SubmittedNotebook.assignment_id == SubmittedAssignment.id,
+                )
+                .where(
+                    SubmittedNotebook.notebook_id == self._notebook,
+                    SubmittedAssignment.student_id.in_(students),
+                )
             )
-            penalty = notebook.late_submission_penalty or 0
-            names = dict(
-                self._db.execute(
-                    select(BaseCell.id, BaseCell.name).where(
-                        BaseCell.notebook_id == self._notebook
-                    )
-                ).all()
-            )
-            return {
-                "score": notebook.score - penalty,
-                "max_score": notebook.max_score,
-                "late_penalty": penalty,
-                "grades": {names[g.cell_id]: g.score for g in notebook.grades},
-                "comments": {names[c.cell_id]: c.comment for c in notebook.comments},
-            }
+            notebooks = {n.id: (student, n) for student, n in self._db.execute(query)}
+            grades = self._by_cell(Grade.score, Grade, notebooks)
+            comments = self._by_cell(Comment.comment, Comment, notebooks)
+            made = {}
+            for key, (student, notebook) in notebooks.items():
+                penalty = notebook.late_submission_penalty or 0
+                score = sum(grades.get(key, {}).values())
+                made[student] = {
+                    "score": score - penalty,
+                    "max_score": self.bundle.max_score,
+                    "late_penalty": penalty,
+                    "grades": grades.get(key, {}),
+                    "comments": comments.get(key, {}),
+                }
+            return made
+
+    def _by_cell(
+        self, value: Any, kind: Any, notebooks: Collection[str]
+    ) -> dict[str, dict[str, Any]]:
+        """A value of each grade or comment, by notebook and by the cell's name."""
+        query = (
+            select(kind.notebook_id, BaseCell.name, value)
+            .join(BaseCell, BaseCell.id == kind.cell_id)
+            .where(kind.notebook_id.in_(list(notebooks)))
+        )
+        found: dict[str, dict[str, Any]] = {}
+        for notebook, name, shown in self._db.execute(query):
+            found.setdefault(notebook, {})[name] = shown
+        return found
 
 
 def _alembic_on_path() -> None:

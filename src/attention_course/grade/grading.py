@@ -7,7 +7,6 @@ gradebook. Killed between any two, the next run goes on from what is there.
 from __future__ import annotations
 
 import errno
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
@@ -16,30 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from attention_course.grade import result as results
-from attention_course.grade.contract import Held
-from attention_course.grade.course import (
-    Course,
-    GradingError,
-    course_secret,
-    only_grader,
+from attention_course.grade.books import (
+    Bookkeeper,
+    HeldSubmission,
+    Submission,
+    Unchanged,
 )
-from attention_course.grade.environment import environment_hash
+from attention_course.grade.contract import Held
+from attention_course.grade.course import Course, GradingError, only_grader
 from attention_course.grade.files import READABLE, write_beside
 from attention_course.grade.gradebook import Entry, Record
-from attention_course.grade.handed_in import (
-    Found,
-    TooManyFiles,
-    choose,
-    list_folder,
-    read_timestamp,
-    signature,
-)
-from attention_course.grade.papers import choose_papers
+from attention_course.grade.harmless import line
 from attention_course.grade.pool import MakeWorkers, Workers, local_workers
 from attention_course.grade.progress import Progress, Silent
 from attention_course.grade.release import Bundle, read_bundle
-from attention_course.grade.store import Known, Store, result_key
-from attention_course.grade.worker import Graded, Settings, Task
+from attention_course.grade.store import Store
+from attention_course.grade.worker import Graded, Settings
 
 BATCH = 100
 BATCH_SECONDS = 5.0
@@ -57,15 +48,6 @@ class Summary:
     unchanged: int = 0
     held: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class _Submission:
-    student: str
-    signature: str
-    timestamp: str | None
-    task: Task
-    key: str
 
 
 def grade_chapter(
@@ -128,21 +110,12 @@ class _Run:
         self.course, self.bundle, self.store = course, bundle, store
         self.settings, self.make_workers = settings, make_workers
         self.progress = progress
-        self.secret = course_secret(course)
-        self.context = {
-            "chapter": bundle.hash,
-            "environment": environment_hash(),
-            "secret": hashlib.sha256(self.secret).hexdigest(),
-            "sandbox": "none" if settings.unsafe else "on",
-            "limits": repr(settings.limits),
-        }
+        self.books = Bookkeeper(course, bundle, store, settings)
         self.packed = bundle.to_bytes()
-        self.marks = tuple(f"check({name})" for name in bundle.points)
-        self.known = store.known(bundle.chapter)
         self.summary = Summary(bundle.chapter)
         self.pending: list[tuple[Entry, str]] = []
         self.merged_at = time.monotonic()
-        self.waiting: dict[Future[Graded], _Submission] = {}
+        self.waiting: dict[Future[Graded], Submission] = {}
         self.strikes: dict[str, int] = {}
         self._workers: Workers | None = None
 
@@ -190,136 +163,40 @@ class _Run:
             if path.exists() or path.is_symlink():
                 yield student
 
-    # What is handed in
-
     def _take(self, student: str) -> None:
-        """Look at one submission: known, held, or given to a worker."""
+        """Look at one submission: unchanged, held, or given to a worker."""
         self.summary.students.append(student)
-        if problem := _unusable(student):
-            self._hold_aside(student, problem)
+        if problem := unusable(student):
+            self.summary.held[student] = problem.reason
+            self.progress.advance()
             return
-        files = self._files(student)
-        if isinstance(files, Held):
-            self._keep_held(student, "", f"held:{files.reason}", files)
+        found = self.books.find(student)
+        if isinstance(found, Submission):
+            self._submit(found)
             return
-        sign = signature(files)
-        known = self.known.get(student)
-        if known and known.signature == sign and self._is_current(student, known):
-            self._unchanged(student, known, files)
-            return
-        chosen = choose(files, self.bundle.chapter, self.marks)
-        if isinstance(chosen, Held):
-            self._keep_held(student, sign, f"held:{sign}", chosen)
-            return
-        digest = chosen.hash
-        key = self._key(student, digest)
-        if known and known.key == key and self._is_there(student, known):
-            known = replace(known, signature=sign)
-            with self.store.writing():
-                self.store.remember(self.bundle.chapter, student, known)
-            self._unchanged(student, known, files)
-            return
-        papers = choose_papers(self.secret, digest, self.bundle.points)
-        task = Task(chosen.data, digest, papers, chosen.repairs)
-        stamp = read_timestamp(files)
-        self._submit(_Submission(student, sign, stamp, task, key))
+        if isinstance(found, HeldSubmission):
+            self._note_held(self.books.keep_held(found))
+        else:
+            self._unchanged(found)
+        self.progress.advance()
 
-    def _files(self, student: str) -> list[Found] | Held:
-        path = self.course.submitted(student, self.bundle.chapter)
-        if path.is_symlink() or path.parent.is_symlink() or not path.is_dir():
-            return Held(
-                "not a folder",
-                f"{student}/{path.name} is a link or a file and not a folder: put the "
-                "submission itself there.",
-            )
-        try:
-            return list_folder(path)
-        except TooManyFiles:
-            return Held(
-                "too many files",
-                "the folder holds thousands of files: ask for the notebook alone.",
-            )
-        except OSError as error:
-            return Held(
-                "unreadable",
-                f"the folder cannot be read ({error.strerror}): check its permissions.",
-            )
-
-    def _key(self, student: str, digest: str) -> str:
-        return result_key(student, self.bundle.chapter, digest, self.context)
-
-    def _is_current(self, student: str, known: Known) -> bool:
-        return known.key == self._key(student, known.submission) and self._is_there(
-            student, known
-        )
-
-    def _is_there(self, student: str, known: Known) -> bool:
-        slug = self.bundle.chapter
-        return self.store.path(slug, student).exists() and (
-            known.outcome == "held" or self.course.autograded(student, slug).exists()
-        )
-
-    def _unchanged(self, student: str, known: Known, files: list[Found]) -> None:
+    def _unchanged(self, found: Unchanged) -> None:
         self.summary.unchanged += 1
-        if known.outcome == "held":
-            found = self.store.read(self.bundle.chapter, student) or {}
-            self.summary.held[student] = str(found.get("reason"))
-        elif not self._is_recorded(student, known):
-            kept = self.store.read(self.bundle.chapter, student)
-            if kept is not None:
-                entry = Entry(student, kept, read_timestamp(files))
-                self.pending.append((entry, known.key))
-                self._merge_if_due()
-        self.progress.advance()
-
-    def _is_recorded(self, student: str, known: Known) -> bool:
+        known, student = found.known, found.student
         there = self.recorded.get(student)
-        return (
-            known.applied == known.key
-            and there is not None
-            and known.score is not None
-            and abs(there - known.score) < 1e-6
-        )
+        if known.outcome == "held":
+            kept = self.store.read(self.bundle.chapter, student) or {}
+            self.summary.held[student] = str(kept.get("reason"))
+        elif known.applied != known.key or there is None or there != known.score:
+            made = self.store.read(self.bundle.chapter, student)
+            if made is not None:
+                stamp = found.timestamp
+                self.pending.append((Entry(student, made, stamp), known.key))
+                self._merge_if_due()
 
-    # What is held
-
-    def _hold_aside(self, student: str, problem: Held) -> None:
-        """A folder whose name no result can be kept under."""
-        self.summary.held[student] = problem.reason
-        self.progress.advance()
-
-    def _keep_held(self, student: str, sign: str, digest: str, held: Held) -> None:
-        made = results.held({"submission": digest}, held, self.bundle.max_score)
-        self._keep(student, sign, digest, made, {})
-        self.progress.advance()
-
-    def _keep(
-        self,
-        student: str,
-        sign: str,
-        digest: str,
-        made: dict[str, Any],
-        run: dict[str, Any],
-    ) -> dict[str, Any]:
-        """Write a result, then the index."""
-        made = {**made, "student": student, "chapter": self.bundle.chapter}
-        self.store.write(made, run)
-        is_held = made["outcome"] == "held"
-        if is_held:
-            self.summary.held[student] = made["reason"]
-        lasting = made["reason"] not in results.TRANSIENT
-        before = self.known.get(student)
-        known = Known(
-            sign if lasting else "",
-            digest,
-            self._key(student, digest) if lasting else "",
-            made["outcome"],
-            made["score"],
-            before.applied if before else None,
-        )
-        with self.store.writing():
-            self.store.remember(self.bundle.chapter, student, known)
-        return made
+    def _note_held(self, made: dict[str, Any]) -> None:
+        if made["outcome"] == "held":
+            self.summary.held[made["student"]] = made["reason"]
 
     # Workers
 
@@ -332,14 +209,14 @@ class _Run:
     def _is_full(self) -> bool:
         return len(self.waiting) >= (self._workers.at_once if self._workers else 1)
 
-    def _submit(self, submission: _Submission) -> None:
+    def _submit(self, submission: Submission) -> None:
         future = self.workers.submit(submission.task)
         self.waiting[future] = submission
 
     def _collect(self) -> None:
         """Wait for at least one submission; replace workers that have died."""
         done, _ = wait(self.waiting, return_when=FIRST_COMPLETED)
-        lost: list[_Submission] = []
+        lost: list[Submission] = []
         for future in done:
             submission = self.waiting.pop(future)
             try:
@@ -355,7 +232,7 @@ class _Run:
             self.waiting.clear()
             self._again(lost)
 
-    def _again(self, lost: Sequence[_Submission]) -> None:
+    def _again(self, lost: Sequence[Submission]) -> None:
         """A worker died: what was under way is run again, one at a time.
 
         So it is known which of them ends its worker; at the third time it is held.
@@ -388,7 +265,7 @@ class _Run:
             self._workers.close(kill=True)
             self._workers = None
 
-    def _failed(self, submission: _Submission, error: Exception) -> None:
+    def _failed(self, submission: Submission, error: Exception) -> None:
         """What a worker raises: without a sandbox nothing goes on."""
         if isinstance(error, ValueError) or type(error).__name__ == (
             "SandboxUnavailable"
@@ -404,28 +281,22 @@ class _Run:
             ),
         )
 
-    def _keep_lost(self, submission: _Submission, held: Held) -> None:
-        task = submission.task
-        made = results.held({"submission": task.hash}, held, self.bundle.max_score)
-        self._keep(submission.student, submission.signature, task.hash, made, {})
+    def _keep_lost(self, submission: Submission, held: Held) -> None:
+        hashes = {"submission": submission.task.hash}
+        made = results.held(hashes, held, self.bundle.max_score)
+        self._note_held(self.books.keep(submission, made, {}))
         self.progress.advance()
 
-    def _graded(self, submission: _Submission, graded: Graded) -> None:
-        student, slug = submission.student, self.bundle.chapter
+    def _graded(self, submission: Submission, graded: Graded) -> None:
         if graded.notebook is not None:
-            path = self.course.autograded(student, slug)
+            path = self.course.autograded(submission.student, self.bundle.chapter)
             write_beside(path, graded.notebook, READABLE)
             self._copy_timestamp(path.parent, submission.timestamp)
-        made = self._keep(
-            student,
-            submission.signature,
-            submission.task.hash,
-            graded.result,
-            graded.run,
-        )
+        made = self.books.keep(submission, graded.result, graded.run)
+        self._note_held(made)
         if made["outcome"] == "graded":
             self.summary.graded += 1
-            entry = Entry(student, made, submission.timestamp)
+            entry = Entry(submission.student, made, submission.timestamp)
             self.pending.append((entry, submission.key))
         self._merge_if_due()
         self.progress.advance()
@@ -461,7 +332,7 @@ class _Run:
             self._workers = None
 
 
-def _unusable(student: str) -> Held | None:
+def unusable(student: str) -> Held | None:
     """A folder's name that cannot be a student's."""
     if student.isprintable() and len(student) <= LONGEST_STUDENT:
         return None
@@ -474,11 +345,9 @@ def _unusable(student: str) -> Held | None:
 
 def entries(course: Course, summary: Summary) -> Iterator[dict[str, Any]]:
     """The results of everybody in a run, as `--json` lists them."""
-    from attention_course.grade.harmless import line
-
     with Store(course.state) as store:
         for student in summary.students:
-            if problem := _unusable(student):
+            if problem := unusable(student):
                 made = results.held({}, problem, 0.0)
                 made |= {"student": line(student), "chapter": summary.chapter}
             else:

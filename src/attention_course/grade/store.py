@@ -69,6 +69,10 @@ class Store:
             "signature TEXT, submission TEXT, key TEXT, outcome TEXT, score REAL, "
             "applied TEXT, PRIMARY KEY (chapter, student)) WITHOUT ROWID"
         )
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS feedback (chapter TEXT, student TEXT, "
+            "mark TEXT, PRIMARY KEY (chapter, student)) WITHOUT ROWID"
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -110,6 +114,17 @@ class Store:
         self._db.execute(
             "UPDATE submission SET applied = ? WHERE chapter = ? AND student = ?",
             (key, chapter, student),
+        )
+
+    def feedback(self, chapter: str) -> dict[str, str]:
+        """By student, what the feedback page was made from."""
+        query = "SELECT student, mark FROM feedback WHERE chapter = ?"
+        return dict(self._db.execute(query, (chapter,)))
+
+    def remember_feedback(self, chapter: str, student: str, mark: str) -> None:
+        """Remember what a feedback page was made from. Call within `writing`."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO feedback VALUES (?, ?, ?)", (chapter, student, mark)
         )
 
     def path(self, chapter: str, student: str) -> Path:
