@@ -88,8 +88,7 @@ class Bookkeeper:
         sign = signature(files)
         known = self.known.get(student)
         if known and known.signature == sign and self._is_current(student, known):
-            stamp = None if self._is_applied(known) else read_timestamp(files)
-            return Unchanged(student, known, stamp)
+            return Unchanged(student, known, read_timestamp(files))
         found = self._read(student, files, sign)
         if known and isinstance(found, Submission) and known.key == found.key:
             known = replace(known, signature=sign)  # touched, with the same content
@@ -145,9 +144,6 @@ class Bookkeeper:
                 or self.course.autograded(student, slug).exists()
             )
         )
-
-    def _is_applied(self, known: Known) -> bool:
-        return known.outcome == "held" or known.applied == known.key
 
     def keep_held(self, submission: HeldSubmission) -> dict[str, Any]:
         """Write the result of one that is held; returns it."""

@@ -183,16 +183,20 @@ class _Run:
     def _unchanged(self, found: Unchanged) -> None:
         self.summary.unchanged += 1
         known, student = found.known, found.student
-        there = self.recorded.get(student)
         if known.outcome == "held":
             kept = self.store.read(self.bundle.chapter, student) or {}
             self.summary.held[student] = str(kept.get("reason"))
-        elif known.applied != known.key or there is None or there != known.score:
+        elif known.applied != known.key or not self._is_recorded(found):
             made = self.store.read(self.bundle.chapter, student)
             if made is not None:
                 stamp = found.timestamp
                 self.pending.append((Entry(student, made, stamp), known.key))
                 self._merge_if_due()
+
+    def _is_recorded(self, found: Unchanged) -> bool:
+        """Whether the gradebook itself has the score: it may be another one by now."""
+        there, score = self.recorded.get(found.student), found.known.score
+        return there is not None and score is not None and abs(there - score) < 1e-6
 
     def _note_held(self, made: dict[str, Any]) -> None:
         if made["outcome"] == "held":

@@ -15,7 +15,8 @@ from typing import Any
 import nh3
 
 ESCAPES = re.compile(
-    r"\x1b\[(?![0-9;]*m)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[^\[]"
+    r"(?:\x1b\[|\x9b)(?![0-9;]*m)[0-?]*[ -/]*[@-~]"
+    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[^\[]"
 )
 """Terminal sequences other than colours."""
 
@@ -33,6 +34,7 @@ DIRECTIONS = {
 """Characters that turn the direction of text: shown by name."""
 
 TAG = re.compile(r"<(?=[A-Za-z/!?])")
+ENTITY = re.compile(r"&(?=#?\w+;)")
 IMAGE = re.compile(r"!(?=\[(?:[^\[\]]|\[[^\]]*\])*\](?!\(attachment:))")
 SCHEME = re.compile(
     r"(?i)\b(javascript|vbscript)(\s*:)|\b(data)(\s*:)(?=\s*(?:text|application|image/svg))"
@@ -87,10 +89,10 @@ def html(value: object) -> str:
 def markdown(value: str) -> str:
     """Markdown in which no HTML, image from elsewhere or script address is left.
 
-    A space after each `<` that could begin a tag makes it plain text, in prose, code
-    and formulas alike.
+    A space after each `<` that could begin a tag, and after each `&` that could write a
+    character in disguise, makes them plain text, in prose, code and formulas alike.
     """
-    words = TAG.sub("< ", text(value))
+    words = ENTITY.sub("& ", TAG.sub("< ", text(value)))
     return formula(IMAGE.sub("image: ", words))
 
 
