@@ -15,7 +15,8 @@ import safetensors.torch
 import torch
 
 from attention_course.grade.inside import confine, kernel, wire
-from attention_course.grade.inside.plan import Choice, Reading, choose, read_cell
+from attention_course.grade.inside.plan import Choice, choose
+from attention_course.grade.inside.reading import Reading, read_cell
 from attention_course.grade.inside.shell import Shell
 from attention_course.learn.answer_key import Case, pack_observation, unpack_case
 from attention_course.learn.limits import TookTooLong, time_limit

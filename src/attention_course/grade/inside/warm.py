@@ -18,7 +18,7 @@ import sys
 from typing import Any
 
 from attention_course.grade.inside import kernel, wire
-from attention_course.grade.inside.plan import Reading, read_cell
+from attention_course.grade.inside.reading import Reading, read_cell
 from attention_course.grade.inside.shell import Shell, make_shell
 from attention_course.grade.inside.supervisor import supervise
 
@@ -161,5 +161,3 @@ def main(fd: int, settings: dict[str, Any]) -> int:
 
 if __name__ == "__main__":
     sys.exit(main(int(sys.argv[1]), json.loads(sys.argv[2])))
-
-
