@@ -179,7 +179,7 @@ class _Reader(ast.NodeVisitor):
             dynamic=self.dynamic,
         )
 
-    def statements(self, body: Sequence[ast.stmt]) -> None:
+    def statements(self, body: Sequence[ast.AST]) -> None:
         for statement in body:
             self.visit(statement)
 
@@ -407,9 +407,9 @@ class _Reader(ast.NodeVisitor):
     def visit_Lambda(self, node: ast.Lambda) -> None:
         for part in _defaults(node.args):
             self.visit(part)
-        self._function(node.args, [ast.Expr(node.body)])
+        self._function(node.args, [node.body])
 
-    def _function(self, args: ast.arguments, body: Sequence[ast.stmt]) -> Function:
+    def _function(self, args: ast.arguments, body: Sequence[ast.AST]) -> Function:
         with self._inside() as inner:
             inner.parameters = set(_names(args))
             inner.bound |= inner.parameters

@@ -8,6 +8,7 @@ verdict is formed. Each module of this package registers its own.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable
@@ -44,6 +45,7 @@ def view(name: str) -> Callable[[View], View]:
     return register
 
 
+@functools.cache
 def _load() -> None:
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
