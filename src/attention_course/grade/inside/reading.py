@@ -96,8 +96,8 @@ class Reading:
     `now`: names needed while it runs. `late`: names that what it defines looks up when
     it is used. `sets`: names it certainly defines. `changes`: names it perhaps defines,
     or whose objects it changes. `calls`: what is called, with the names it is given.
-    `same`: pairs of names that may share an object. `dropped`: calls whose result is not
-    used, as the name at their root and their last name. `imports`: names it imports.
+    `same`: pairs of names that may share an object. `dropped`: calls whose result is
+    not used: the name at their root and their last. `imports`: names it imports.
     `words`: all names, attributes and short strings in it.
     """
 
