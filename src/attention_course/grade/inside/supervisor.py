@@ -19,7 +19,7 @@ from typing import Any
 
 from attention_course.grade.inside import confine, kernel, wire
 from attention_course.grade.inside.notebook import GRACE, notebook_process
-from attention_course.grade.inside.plan import Reading
+from attention_course.grade.inside.reading import Reading
 from attention_course.grade.inside.shell import Shell
 
 LARGEST_FRAME = 16 * 2**20

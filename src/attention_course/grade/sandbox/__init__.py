@@ -27,7 +27,7 @@ class Sandbox:
     def __init__(
         self, limits: Limits | None = None, unsafe: bool = False, *, walls: Any = None
     ) -> None:
-        """`limits` are named in `layers`; each Run has its own. `walls` is for tests."""
+        """`layers` names `limits`; each Run has its own. `walls` is for tests."""
         self.limits = limits or Limits()
         self.unsafe = unsafe
         self._walls = walls or (Walls.none() if unsafe else Walls())

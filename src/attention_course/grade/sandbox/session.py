@@ -15,7 +15,6 @@ from typing import Any
 
 from attention_course.grade.contract import End, Ran, Run, RunCell
 from attention_course.grade.inside import wire
-from attention_course.grade.inside.notebook import GRACE
 from attention_course.grade.inside.wire import Garbled
 from attention_course.grade.sandbox import parse
 from attention_course.grade.sandbox.box import Box
