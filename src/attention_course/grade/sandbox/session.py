@@ -1,4 +1,4 @@
-"""One submission in the sandbox, seen from outside: what to run next, and for how long."""
+"""One submission in the sandbox, seen from outside: what to run, and how long."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Session:
         return short
 
     def _settled(self, name: str, deadline: float, full: bool) -> Attempt:
-        """The last of the attempts, each without the cells that ended the one before."""
+        """The last attempt, each without the cells that ended the one before."""
         attempt = Attempt()
         for _ in range(1 + MOST_RESTARTS):
             attempt = self._attempt(
@@ -135,8 +135,6 @@ class Session:
         return attempt
 
     def _take(self, name: str, attempt: Attempt) -> None:
-        if attempt.plan.full and attempt.plan.left == () and len(self.code) > 1:
-            pass
         seen, end = self._seen(name, attempt)
         self.ran.seen[name], self.ran.ends[name] = seen, end
         if attempt.calls:
