@@ -196,8 +196,7 @@ def bubblewrap(walls: Walls, own_uid: bool, info: int) -> list[str]:
     if program is None:
         raise SandboxUnavailable("bubblewrap", "bwrap is not on the PATH.", INSTALL)
     command = [program, "--unshare-uts", "--unshare-cgroup-try"]
-    if walls.outer:
-        command += ["--unshare-pid", "--unshare-ipc", "--as-pid-1"]
+    command += ["--unshare-pid", "--unshare-ipc", "--as-pid-1"]
     if walls.network:
         command += ["--unshare-net"]
     command += ["--new-session", "--die-with-parent", "--info-fd", str(info)]
@@ -210,14 +209,11 @@ def bubblewrap(walls: Walls, own_uid: bool, info: int) -> list[str]:
         command += ["--clearenv"]
         for name, value in environment().items():
             command += ["--setenv", name, value]
-    if not walls.files:
-        command += ["--bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
-        for place in (NOTEBOOK, COURSE):
-            command += ["--tmpfs", place] if not Path(place).exists() else []
-        return [*command, *_package(), "--chdir", "/"]
     command += [*_system(), *_python(), *_package()]
     command += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]
     command += ["--perms", "0755", "--dir", NOTEBOOK, "--chmod", "1777", "/tmp"]
+    if not walls.files:
+        command += ["--bind", *[str(PACKAGE.parent.parent)] * 2]
     command += ["--remount-ro", "/", "--remount-ro", "/dev"]
     return [*command, "--chdir", NOTEBOOK]
 

@@ -65,7 +65,7 @@ def run_self_test(sandbox: Any, hidden: Iterable[Path] = ()) -> None:
         }
         _run(sandbox, "leave_behind", facts)
         if _is_running(marker):
-            _refuse("leftovers", ["a process outlived its submission"])
+            _refuse("leftovers", ["left a process behind"])
         ran = _run(sandbox, "probe", facts)
     _judge(_said(ran))
     if os.getuid() == 0 and sandbox.user == 0:

@@ -17,7 +17,8 @@ from attention_course.grade.contract import End, Ran, Run, RunCell
 from attention_course.grade.inside import wire
 from attention_course.grade.inside.wire import Garbled
 from attention_course.grade.sandbox import parse
-from attention_course.grade.sandbox.box import Box
+from attention_course.grade.sandbox.box import ALLOW, Box
+from attention_course.grade.sandbox.errors import SandboxUnavailable
 from attention_course.learn.answer_key import Observation
 
 MOST_RESTARTS = 3
@@ -267,7 +268,9 @@ class Session:
         said = self.box.ask(None, time.monotonic() + ANSWER_SECONDS)
         self.pid = said["pid"]
         if not self.pid:
-            raise OSError("a submission's namespaces could not be made")
+            raise SandboxUnavailable(
+                "namespaces", "a submission's own could not be made.", ALLOW
+            )
         ours.sendall(_submission(self.run))
 
     def _finish(self) -> None:
