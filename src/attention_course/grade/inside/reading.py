@@ -402,7 +402,7 @@ class _Reader(ast.NodeVisitor):
         self._bind(node.name)
         self.functions.setdefault(node.name, []).append(found)
 
-    visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
+    visit_AsyncFunctionDef = visit_FunctionDef
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
         for part in _defaults(node.args):

@@ -84,7 +84,7 @@ class Warm:
 
     def _become_supervisor(self, run: int, tell: int) -> None:
         if self.settings["walls"]["namespaces"]:
-            kernel.fresh_namespaces(INNER_UID)
+            kernel.fresh_namespaces(INNER_UID, self.settings["walls"]["network"])
             child = os.fork()
             if child:
                 os.write(tell, str(child).encode())
