@@ -46,6 +46,14 @@ class Course:
         """What the grader itself keeps: secret, keys, results."""
         return self.root / STATE
 
+    @property
+    def hidden(self) -> tuple[Path, ...]:
+        """What no student's code may reach."""
+        inside = (self.state, self.all_submitted, self.root / "chapters")
+        gradebook = self.db_url.removeprefix("sqlite:///")
+        files = () if gradebook == self.db_url else (Path(gradebook),)
+        return (self.root, *inside, *files)
+
     def submitted(self, student: str, chapter: str) -> Path:
         """The folder that holds one submission."""
         return self.all_submitted / student / chapter

@@ -68,8 +68,9 @@ def grade_chapter(
     started = time.monotonic()
     bundle = read_bundle(course.root, folder)
     settings = settings or Settings()
-    if settings.keys is None:
-        settings = replace(settings, keys=course.state / "keys")
+    settings = replace(
+        settings, keys=settings.keys or course.state / "keys", hidden=course.hidden
+    )
     with only_grader(course), Store(course.state) as store:
         run = _Run(
             course,

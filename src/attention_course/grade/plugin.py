@@ -67,6 +67,7 @@ class GradeOutside(NbGraderPreprocessor):
         settings = Settings(
             unsafe=self.unsafe_no_sandbox,
             keys=course.state / "keys",
+            hidden=course.hidden,
             sandbox=self.sandbox,
         )
         with Store(course.state) as store:

@@ -51,7 +51,7 @@ def replay(course: Course, path: Path, settings: Settings) -> int:
     if missing and kept["outcome"] == "graded":
         raise GradingError(f"the result knows nothing of {', '.join(missing)}")
     papers |= {name: Paper(0, 0) for name in missing}
-    settings = replace(settings, keys=course.state / "keys")
+    settings = replace(settings, keys=course.state / "keys", hidden=course.hidden)
     task = Task(chosen.data, chosen.hash, papers, chosen.repairs)
     again = grade(bundle.to_bytes(), task, settings)
     return _compare(kept, again.result)

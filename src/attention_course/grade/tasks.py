@@ -17,13 +17,15 @@ class Settings:
     """How a worker grades: the same for every submission of a run.
 
     `keys` is a folder in which answer keys are kept, where there is one; `sandbox`
-    names the class that runs students' code.
+    names the class that runs students' code. `hidden` are files and folders of this
+    machine that the sandbox's own test must find out of reach.
     """
 
     limits: Limits = field(default_factory=Limits)
     unsafe: bool = False
     keys: Path | None = None
     sandbox: str = SANDBOX
+    hidden: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from attention_course.grade.judging import judge_exercise
 from attention_course.grade.keys import Keys, blinded
 from attention_course.grade.papers import Paper
 from attention_course.grade.release import Bundle
-from attention_course.grade.sandbox import SandboxDied
+from attention_course.grade.sandbox import SandboxDied, self_test
 from attention_course.grade.shortcuts import find_shortcuts
 from attention_course.grade.tasks import Graded, Settings, Task
 from attention_course.learn.runner import pack_plan
@@ -63,12 +63,18 @@ class Desk:
 
     @property
     def sandbox(self) -> Any:
-        """The sandbox, started if it is not. Raises `SandboxUnavailable`."""
+        """The sandbox, started and tested. Raises `SandboxUnavailable`."""
         if self._sandbox is None:
             module, _, name = self.settings.sandbox.partition(":")
             make = getattr(importlib.import_module(module), name)
             sandbox = make(self.settings.limits, self.settings.unsafe)
             self._sandbox = sandbox.__enter__()
+            if not self.settings.unsafe:
+                try:
+                    self_test(sandbox, self.settings.hidden)
+                except BaseException:
+                    self.close()
+                    raise
         return self._sandbox
 
     def grade(self, task: Task) -> Graded:
