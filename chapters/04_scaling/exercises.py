@@ -20,7 +20,14 @@ from attention_course.author.exercise import (
 
 # ----------------------------------------------------------------- softmax_jacobian
 
-softmax_jacobian = Exercise("softmax_jacobian")
+softmax_jacobian = Exercise(
+    "softmax_jacobian",
+    shortcuts=(
+        "torch.autograd.functional.jacobian",
+        "torch.func.jacrev",
+        "torch.func.jacfwd",
+    ),
+)
 
 
 @softmax_jacobian.cases
@@ -164,7 +171,10 @@ def diagonal_minus_weights(weights: Tensor) -> Tensor:
 
 # ------------------------------------------------------ scaled_dot_product_attention
 
-scaled_dot_product_attention = Exercise("scaled_dot_product_attention")
+scaled_dot_product_attention = Exercise(
+    "scaled_dot_product_attention",
+    shortcuts=("torch.nn.functional.scaled_dot_product_attention",),
+)
 
 
 @scaled_dot_product_attention.cases
@@ -711,7 +721,10 @@ class BlockUniform(AttentionBlockReference):
 
 # ------------------------------------------------------------------- score_gradient
 
-score_gradient = Exercise("score_gradient")
+score_gradient = Exercise(
+    "score_gradient",
+    shortcuts=("torch.autograd.backward", "torch.func.grad", "torch.func.vjp"),
+)
 
 
 @score_gradient.cases

@@ -682,7 +682,10 @@ def multi_head_cases(
 
 # ------------------------------------------------------------- multi_head_attention
 
-multi_head_attention = Exercise("multi_head_attention")
+multi_head_attention = Exercise(
+    "multi_head_attention",
+    shortcuts=("torch.nn.functional.multi_head_attention_forward",),
+)
 
 
 @multi_head_attention.cases
@@ -914,7 +917,10 @@ def query_in_place(*inputs: Any, **mask: Any) -> tuple:
 
 # --------------------------------------------------------------- MultiHeadAttention
 
-MultiHeadAttention = Exercise("MultiHeadAttention")
+MultiHeadAttention = Exercise(
+    "MultiHeadAttention",
+    shortcuts=("torch.nn.functional.multi_head_attention_forward",),
+)
 
 
 def is_padding(lengths: list[int], num_keys: int) -> Tensor:

@@ -23,7 +23,7 @@ from attention_course.author.exercise import (
 
 # ----------------------------------------------------------------------- layer_norm
 
-layer_norm = Exercise("layer_norm")
+layer_norm = Exercise("layer_norm", shortcuts=("torch.nn.functional.layer_norm",))
 
 
 @layer_norm.cases
