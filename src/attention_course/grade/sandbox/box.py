@@ -213,7 +213,8 @@ def bubblewrap(walls: Walls, own_uid: bool, info: int) -> list[str]:
     command += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]
     command += ["--perms", "0755", "--dir", NOTEBOOK, "--chmod", "1777", "/tmp"]
     if not walls.files:
-        command += ["--bind", *[str(PACKAGE.parent.parent)] * 2]
+        shown = str(PACKAGE.parent.parent)
+        command += [*_parents(shown), "--ro-bind", shown, shown]
     command += ["--remount-ro", "/", "--remount-ro", "/dev"]
     return [*command, "--chdir", NOTEBOOK]
 
