@@ -217,15 +217,15 @@ class Session:
         }
         attempt = Attempt()
         self.forks += 1
+        running = self._begin()
         try:
-            self._begin()
-            assert self.socket is not None
-            self.socket.sendall(b"j" + wire.frame(b"j", wire.as_json(job)))
-            follower = _Follower(self.socket, self.run, exercise, attempt)
+            running.sendall(b"j" + wire.frame(b"j", wire.as_json(job)))
+            follower = _Follower(running, self.run, exercise, attempt)
             follower.follow(time.monotonic() + seconds + ANSWER_SECONDS)
         except (EOFError, TimeoutError, ConnectionError):
-            # The supervisor is gone, and with it all that it started.
-            attempt.end = attempt.end if attempt.end == "done" else "died"
+            # The supervisor is gone, and with it all that it started. If the warm
+            # process is too, this raises: then it was none of the submission's doing.
+            attempt.end = "died"
             self._finish()
         self.peak = max(self.peak, attempt.peak)
         for cell in attempt.late:
@@ -259,10 +259,10 @@ class Session:
         self.kept += size
         self.ran.outputs[cell] = outputs
 
-    def _begin(self) -> None:
-        """Have a supervisor."""
+    def _begin(self) -> socket.socket:
+        """The supervisor's socket; starts one if there is none."""
         if self.socket is not None:
-            return
+            return self.socket
         ours, theirs = socket.socketpair()
         try:
             self.box.control.sendall(wire.frame(b"s", b"{}"))
@@ -277,6 +277,7 @@ class Session:
                 "namespaces", "a submission's own could not be made.", ALLOW
             )
         ours.sendall(_submission(self.run))
+        return ours
 
     def _finish(self) -> None:
         """Kill the supervisor: nothing that the submission started survives this."""
