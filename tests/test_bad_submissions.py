@@ -21,7 +21,7 @@ from bad_submissions.kit import CHAPTER, KINDS, ROOT, Bad, Submission, every, ha
 BAD = list(every())
 HONEST = ("aaa-finished", "mmm-finished", "zzz-finished")
 MARK = "987654"
-"""How long the corpus's orphans sleep: nothing else on the machine has it in its name."""
+"""How long the corpus's orphans sleep: no other program has it in its name."""
 
 
 def processes_of_the_corpus() -> list[str]:

@@ -1,8 +1,8 @@
 """Make bad submissions of chapter 04 from the course's own right answers.
 
 Each file in attack/, starve/, accident/ and reader/ is one submission. Its docstring
-says what it tries. It defines `make(s)`, which spoils a finished submission `s`, and may
-define
+says what it tries. It defines `make(s)`, which spoils a finished submission `s`, and
+may define
 
 - `LOSES`: the exercises that must earn nothing (all others must earn everything);
 - `MAY_LOSE`: exercises that may earn anything, since the student broke them;
