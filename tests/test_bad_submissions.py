@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from bad_submissions.kit import CHAPTER, KINDS, ROOT, Bad, Submission, every, hand_in
+from bs4 import BeautifulSoup
 
 BAD = list(every())
 HONEST = ("aaa-finished", "mmm-finished", "zzz-finished")
@@ -167,24 +168,22 @@ def test_feedback_holds_nothing_that_runs(graded: dict[str, Any], bad: Bad) -> N
     """No script, frame, form, foreign address or handler of the student's is left."""
     folder = graded["course"] / "feedback" / bad.student / CHAPTER
     page = (folder / f"{CHAPTER}.html").read_text(encoding="utf-8")
-    from lxml import html
-
-    tree = html.fromstring(page.encode(), parser=html.HTMLParser(encoding="utf-8"))
-    for element in tree.iter():
-        if not isinstance(element.tag, str):
-            continue
-        own = element.text or ""
-        assert element.tag not in ("iframe", "form", "base", "object", "embed")
-        assert not (element.tag == "script" and "PWNED" in own)
-        assert not (element.tag == "style" and "display:none}" in own)
+    tree = BeautifulSoup(page, "html.parser")
+    for element in tree.find_all(True):
+        own = element.string or ""
+        assert element.name not in ("iframe", "form", "base", "object", "embed")
+        assert not (element.name == "script" and "PWNED" in own)
+        assert not (element.name == "style" and "display:none}" in own)
         assert element.get("http-equiv") != "refresh"
-        for name, value in element.attrib.items():
-            assert not name.startswith("on"), f"{element.tag} has {name}={value}"
-            assert not value.strip().lower().startswith("javascript:")
-            assert "example.org" not in value or element.tag == "a", value
+        for name, value in element.attrs.items():
+            text = " ".join(value) if isinstance(value, list) else value
+            assert not name.startswith("on"), f"{element.name} has {name}={text}"
+            assert not text.strip().lower().startswith("javascript:")
+            assert "example.org" not in text or element.name == "a", text
     assert "\x1b" not in page
     assert "\u202e" not in page
-    assert tree.findtext(".//title") != "PWNED"
+    assert tree.title is not None
+    assert tree.title.string != "PWNED"
 
 
 def test_the_corpus_covers_every_kind() -> None:
