@@ -67,6 +67,8 @@ class Run:
     files: Mapping[str, bytes] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     watch: tuple[str, ...] = ()
+    full: bool = False
+    """Run every cell, also those that no answer needs: for their outputs."""
 
 
 End = Literal["observed", "undefined", "died", "took too long", "too large", "garbled"]

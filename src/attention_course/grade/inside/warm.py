@@ -1,0 +1,165 @@
+"""The warm process: everything imported, forked for each submission.
+
+Run as `python -m attention_course.grade.inside.warm FD SETTINGS`: FD is a socket to the
+outside, SETTINGS JSON. It holds no key and no cases, and never runs or reads what a
+student wrote.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import signal
+import socket
+import sys
+from typing import Any
+
+from attention_course.grade.inside import kernel, wire
+from attention_course.grade.inside.plan import Reading, read_cell
+from attention_course.grade.inside.shell import Shell, make_shell
+from attention_course.grade.inside.supervisor import supervise
+
+INNER_UID = 1000
+
+
+class Warm:
+    """Serves the outside on `control`, one submission at a time."""
+
+    def __init__(self, control: socket.socket, settings: dict[str, Any]) -> None:
+        """Import everything; `settings` says which walls to put up."""
+        self.control = control
+        self.settings = settings
+        self.shell = _import_all()
+        self.readings: dict[str, Reading] = {}
+        self.settings["base_memory"] = _data_size()
+
+    def serve(self) -> None:
+        """Answer the outside until it hangs up."""
+        gc.collect()
+        gc.freeze()
+        self._say({"ready": True, "base_memory": self.settings["base_memory"]})
+        while True:
+            try:
+                kind, content = wire.receive(self.control)
+            except EOFError:
+                return
+            order = json.loads(content)
+            if kind == b"d":
+                for source in order:
+                    reading = read_cell(source, self.shell.transform_cell)
+                    self.readings[source] = reading
+                gc.freeze()
+            elif kind == b"s":
+                self._start()
+            elif kind == b"e":
+                self._end(order["pid"])
+
+    def _say(self, value: Any) -> None:
+        self.control.sendall(wire.frame(b"w", wire.as_json(value)))
+
+    def _start(self) -> None:
+        _, fds, _, _ = socket.recv_fds(self.control, 1, 1)
+        told, tell = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                self._become_supervisor(fds[0], tell)
+                code = 0
+            finally:
+                os._exit(code)
+        os.close(fds[0])
+        os.close(tell)
+        said = os.read(told, 32)
+        os.close(told)
+        if self.settings["walls"]["namespaces"]:
+            os.waitpid(pid, 0)
+        self._say({"pid": int(said) if said else 0})
+
+    def _become_supervisor(self, run: int, tell: int) -> None:
+        if self.settings["walls"]["namespaces"]:
+            kernel.fresh_namespaces(INNER_UID)
+            child = os.fork()
+            if child:
+                os.write(tell, str(child).encode())
+                return
+        else:
+            os.write(tell, str(os.getpid()).encode())
+        kernel.close_all_but({run})
+        with socket.socket(fileno=run) as channel:
+            supervise(channel, self.shell, self.settings, self.readings)
+
+    def _end(self, pid: int) -> None:
+        """Kill a supervisor, and with it its namespace; tell what it all used."""
+        os.kill(pid, signal.SIGKILL)
+        _, status, usage = os.wait4(pid, 0)
+        self._say(
+            {
+                "status": status,
+                "cpu_seconds": usage.ru_utime + usage.ru_stime,
+                "peak": usage.ru_maxrss * 1024,
+            }
+        )
+
+
+def _import_all() -> Shell:
+    shell = make_shell()
+    for name in (
+        "torch",
+        "torch.nn.functional",
+        "safetensors.torch",
+        "matplotlib.pyplot",
+        "PIL.Image",
+    ):
+        importlib.import_module(name)
+    import torch
+
+    import attention_course.learn
+    from attention_course.learn.checking import explain_undefined
+
+    torch.set_num_threads(1)
+    prefix = f"{attention_course.learn.__name__}."
+    for module in pkgutil.walk_packages(attention_course.learn.__path__, prefix):
+        importlib.import_module(module.name)
+    explain_undefined(shell)
+    _exercise(torch)
+    return shell
+
+
+def _exercise(torch: Any) -> None:
+    """Touch what is set up at first use, so that no fork has to."""
+    x = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
+    y = torch.nn.functional.softmax(x @ x.mT, dim=-1).sum()
+    torch.autograd.grad(y, x)
+    torch.nn.functional.scaled_dot_product_attention(x[None], x[None], x[None])
+
+
+def _data_size() -> int:
+    with open("/proc/self/status", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("VmData:"):
+                return int(line.split()[1]) * 1024
+    raise RuntimeError("/proc/self/status has no VmData")
+
+
+def main(fd: int, settings: dict[str, Any]) -> int:
+    """Wait for the word to begin, become who the settings say, import, serve."""
+    control = socket.socket(fileno=fd)
+    wire.receive(control)  # the outside has put this process where it belongs
+    uid = settings["uid"]
+    if uid is not None:
+        kernel.become(uid)
+    if settings["walls"]["rights"]:
+        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        kernel.drop_capabilities()
+    Warm(control, settings).serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), json.loads(sys.argv[2])))
+
+

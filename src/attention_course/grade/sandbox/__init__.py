@@ -1,0 +1,92 @@
+"""The sandbox as the grader sees it: start it, run submissions, test it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from attention_course.grade.contract import Limits, Ran, Run
+from attention_course.grade.sandbox.box import Box, layers
+from attention_course.grade.sandbox.errors import SandboxDied, SandboxUnavailable
+from attention_course.grade.sandbox.session import Session
+from attention_course.grade.sandbox.walls import Walls
+
+__all__ = ["Sandbox", "SandboxDied", "SandboxUnavailable", "self_test"]
+
+MOST_STARTS = 3
+
+
+class Sandbox:
+    """Runs submissions, one at a time, each out of reach of all else.
+
+    Use it in a `with` block. `unsafe` runs them without any wall: for systems that
+    have no Linux namespaces, and for submissions that one would run by hand.
+    Raises `SandboxUnavailable` if a layer cannot be had.
+    """
+
+    def __init__(
+        self, limits: Limits | None = None, unsafe: bool = False, *, walls: Any = None
+    ) -> None:
+        """`limits` are named in `layers`; each Run has its own. `walls` is for tests."""
+        self.limits = limits or Limits()
+        self.unsafe = unsafe
+        self._walls = walls or (Walls.none() if unsafe else Walls())
+        self._box: Box | None = None
+        self._lock = threading.Lock()
+        self.starts = 0
+
+    def __enter__(self) -> Sandbox:
+        with self._lock:
+            self._started()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def layers(self) -> dict[str, str]:
+        """Layer → what is in force, in words; "none" where it is not."""
+        with self._lock:
+            return layers(self._started(), self.limits)
+
+    def run(self, run: Run) -> Ran:
+        """Run one submission and observe its answers.
+
+        If the sandbox's own process dies meanwhile it is started again, and so is
+        the submission. Raises `SandboxDied` when that happens again and again.
+        """
+        with self._lock:
+            for _ in range(MOST_STARTS):
+                box = self._started()
+                try:
+                    ran = Session(box, run).do()
+                except (EOFError, OSError) as error:
+                    self._stop()
+                    reason = error
+                else:
+                    ran.layers = layers(box, run.limits)
+                    return ran
+        raise SandboxDied(
+            f"the sandbox ended {MOST_STARTS} times under one submission ({reason})"
+        )
+
+    def close(self) -> None:
+        """End the sandbox and everything in it."""
+        with self._lock:
+            self._stop()
+
+    def _started(self) -> Box:
+        if self._box is None:
+            self._box = Box(self._walls, self.unsafe)
+            self.starts += 1
+        return self._box
+
+    def _stop(self) -> None:
+        if self._box is not None:
+            self._box.close()
+            self._box = None
+
+
+def self_test() -> None:
+    """Try from inside to reach what must be unreachable."""
+    raise NotImplementedError

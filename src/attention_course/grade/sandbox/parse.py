@@ -1,0 +1,263 @@
+"""Read what a student's process wrote: bytes that may be anything.
+
+Nothing here trusts a length, a name, a type or a depth, nothing is unpickled, and
+whatever is not as it should be raises `Garbled` and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from attention_course.grade.inside.wire import Garbled
+from attention_course.learn.answer_key import Observation
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+    "C64": torch.complex64,
+}
+MOST_DIMENSIONS = 16
+MOST_ITEMS = 4000
+LONGEST_NAME = 300
+LONGEST_TEXT = 20_000
+DEEPEST = 8
+DEEPEST_OUTPUT = 24
+
+
+@dataclass(frozen=True)
+class CellSaid:
+    """What a notebook process said about a cell it ran."""
+
+    cell: str
+    outputs: list[dict[str, Any]]
+    error: tuple[str, str] | None
+    late: bool
+
+
+def load_json(data: bytes, deepest: int, *, finite: bool = False) -> Any:
+    """JSON of at most that depth; in texts, half characters are replaced."""
+    constant = str if finite else float
+    try:
+        value = json.loads(data, parse_constant=constant)
+        return _clean(value, deepest)
+    except (ValueError, RecursionError, MemoryError, OverflowError) as error:
+        raise Garbled(f"no such JSON: {error}") from None
+
+
+def _clean(value: Any, deepest: int) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, list | dict):
+        if deepest <= 0:
+            raise Garbled("nested too deeply")
+        if isinstance(value, list):
+            return [_clean(v, deepest - 1) for v in value]
+        return {_clean(k, 1): _clean(v, deepest - 1) for k, v in value.items()}
+    return value
+
+
+def observation(data: bytes) -> tuple[str, Observation]:
+    """One case's name and observation, from one safetensors file."""
+    header, body = _header(data)
+    metadata = header.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("data"), str):
+        raise Garbled("no observation in it")
+    said = load_json(metadata["data"].encode("utf-8"), DEEPEST)
+    if not isinstance(said, dict) or not isinstance(said.get("case"), str):
+        raise Garbled("no observation in it")
+    packed = said.get("seen")
+    if not isinstance(packed, dict) or len(packed) > MOST_ITEMS:
+        raise Garbled("no observation in it, or one of too many items")
+    seen: Observation = {}
+    for item, spec in packed.items():
+        if len(item) > LONGEST_NAME or not isinstance(spec, dict):
+            raise Garbled("an item of an observation is none")
+        if "tensor" in spec:
+            seen[item] = _tensor(header, body, spec["tensor"])
+        else:
+            seen[item] = _fact(item, spec.get("value"))
+    return said["case"], seen
+
+
+def _header(data: bytes) -> tuple[dict[str, Any], memoryview]:
+    size = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or size > len(data) - 8:
+        raise Garbled("no header")
+    header = load_json(bytes(data[8 : 8 + size]), DEEPEST)
+    if not isinstance(header, dict) or len(header) > MOST_ITEMS + 1:
+        raise Garbled("no header")
+    return header, memoryview(data)[8 + size :]
+
+
+def _tensor(header: Mapping[str, Any], body: memoryview, key: Any) -> torch.Tensor:
+    spec = header.get(key) if isinstance(key, str) else None
+    if not isinstance(spec, dict):
+        raise Garbled("a tensor is missing")
+    dtype = DTYPES.get(spec.get("dtype", "")) if _is_text(spec.get("dtype")) else None
+    shape, offsets = spec.get("shape"), spec.get("data_offsets")
+    if dtype is None or not _are_sizes(shape) or not _are_sizes(offsets):
+        raise Garbled("a tensor is described wrongly")
+    if len(shape) > MOST_DIMENSIONS or len(offsets) != 2:
+        raise Garbled("a tensor is described wrongly")
+    start, stop = offsets
+    if not start <= stop <= len(body):
+        raise Garbled("a tensor lies outside")
+    if math.prod(shape) * dtype.itemsize != stop - start:
+        raise Garbled("a tensor has another size than it says")
+    if start == stop:
+        return torch.empty(shape, dtype=dtype)
+    raw = torch.frombuffer(bytearray(body[start:stop]), dtype=torch.uint8)
+    if dtype == torch.bool:
+        return (raw != 0).reshape(shape)
+    return raw.view(dtype).reshape(shape)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_sizes(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        type(v) is int and 0 <= v < 2**48 for v in values
+    )
+
+
+def _fact(item: str, value: Any) -> Any:
+    """A plain value; where the verdict counts on a type, that type."""
+    word = item.removeprefix("gradient_")
+    if word in ("raised", "raised_message", "raised_at"):
+        if not isinstance(value, str):
+            raise Garbled(f"{item} is no text")
+        return value[:LONGEST_NAME]
+    if word == "raised_classes":
+        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            raise Garbled(f"{item} is no list of texts")
+        return [v[:LONGEST_NAME] for v in value[:100]]
+    if item == "parameters" and not _is_shapes(value):
+        raise Garbled("parameters are no shapes")
+    if isinstance(value, str) and len(value) > LONGEST_TEXT:
+        raise Garbled(f"{item[:40]} is too long")
+    return value
+
+
+def _is_shapes(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and len(value) <= MOST_ITEMS
+        and all(len(k) <= LONGEST_NAME and _are_sizes(v) for k, v in value.items())
+    )
+
+
+def calls(data: bytes, watch: tuple[str, ...]) -> dict[str, int]:
+    """How often each watched function was called, by its name."""
+    said = load_json(data, 2)
+    if not isinstance(said, dict):
+        raise Garbled("no counts")
+    return {
+        name: said[name] for name in watch if type(said.get(name)) is int and said[name]
+    }
+
+
+def cell_said(data: bytes) -> CellSaid:
+    """A cell's outputs. What is no nbformat output is left out."""
+    said = load_json(data, DEEPEST_OUTPUT, finite=True)
+    if not isinstance(said, dict) or not isinstance(said.get("cell"), str):
+        raise Garbled("not about a cell")
+    outputs = said.get("outputs")
+    if not isinstance(outputs, list):
+        raise Garbled("no outputs")
+    error = said.get("error")
+    named = isinstance(error, list) and len(error) == 2 and all(map(_is_text, error))
+    return CellSaid(
+        said["cell"],
+        [made for output in outputs if (made := _output(output)) is not None],
+        (error[0], error[1]) if named else None,
+        said.get("late") is True,
+    )
+
+
+def _output(said: Any) -> dict[str, Any] | None:
+    if not isinstance(said, dict):
+        return None
+    kind = said.get("output_type")
+    if kind == "stream":
+        if said.get("name") not in ("stdout", "stderr") or not _is_text(
+            said.get("text")
+        ):
+            return None
+        return {"output_type": kind, "name": said["name"], "text": said["text"]}
+    if kind == "error":
+        trace = said.get("traceback")
+        if not (_is_text(said.get("ename")) and _is_text(said.get("evalue"))):
+            return None
+        if not isinstance(trace, list) or not all(map(_is_text, trace)):
+            return None
+        return {
+            "output_type": kind,
+            "ename": said["ename"],
+            "evalue": said["evalue"],
+            "traceback": trace,
+        }
+    if kind not in ("display_data", "execute_result"):
+        return None
+    data, metadata = said.get("data"), said.get("metadata", {})
+    if not isinstance(data, dict) or not isinstance(metadata, dict):
+        return None
+    made = {"output_type": kind, "data": _bundle(data), "metadata": metadata}
+    if kind == "execute_result":
+        count = said.get("execution_count")
+        made["execution_count"] = count if type(count) is int else None
+    return made
+
+
+def _bundle(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A MIME bundle: text or lines of it; anything under types of JSON."""
+    return {
+        kind: value
+        for kind, value in data.items()
+        if len(kind) < LONGEST_NAME
+        and "/" in kind
+        and (
+            _is_text(value)
+            or (isinstance(value, list) and all(map(_is_text, value)))
+            or kind.endswith("json")
+        )
+    }
+
+
+@dataclass(frozen=True)
+class PlanSaid:
+    """Which cells a notebook process leaves out, and the words in those."""
+
+    left: tuple[str, ...]
+    words: frozenset[str]
+    full: bool
+
+
+def plan_said(data: bytes) -> PlanSaid:
+    """What a notebook process chose to run, before it ran anything."""
+    said = load_json(data, 3)
+    if not isinstance(said, dict):
+        raise Garbled("no plan")
+    left, words = said.get("left"), said.get("words")
+    if not (isinstance(left, list) and isinstance(words, list)):
+        raise Garbled("no plan")
+    return PlanSaid(
+        tuple(w for w in left if _is_text(w)),
+        frozenset(w for w in words if _is_text(w)),
+        said.get("full") is True,
+    )
