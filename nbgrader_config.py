@@ -25,8 +25,15 @@ c.CourseDirectory.ignore = [
     ".DS_Store",
 ]
 
-# The answer key beside a notebook is the course's: autograding takes the one in
-# source/, whatever was handed in.
+# Autograding runs a submission in the sandbox and forms its verdict outside, as
+# `attention-course grade` does; nbgrader's own steps then read the scores.
+c.Autograde.sanitize_preprocessors = ["attention_course.grade.plugin.GradeOutside"]
+c.Autograde.autograde_preprocessors = [
+    "nbgrader.preprocessors.SaveAutoGrades",
+    "nbgrader.preprocessors.AssignLatePenalties",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
+
 c.ExecutePreprocessor.timeout = 120
 c.Execute.timeout = 120
 c.Execute.record_timing = False

@@ -86,6 +86,37 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(run=_check)
 
+    grade = commands.add_parser(
+        "grade",
+        help="grade the submissions of a chapter",
+        description="Grade what lies in submitted/STUDENT/CHAPTER/ of the course.",
+        epilog="Exit code: 0 all graded, 1 some held, 2 it could not grade.",
+    )
+    grade.add_argument("chapter", nargs="?", metavar="CHAPTER", help="like 04_scaling")
+    grade.add_argument(
+        "--student", action="extend", nargs="+", metavar="ID", help="only these"
+    )
+    grade.add_argument("--json", action="store_true", help="print the results as JSON")
+    grade.add_argument("--jobs", type=int, help="processes (default: one per core)")
+    grade.add_argument(
+        "--feedback", action="store_true", help="write feedback/STUDENT/CHAPTER/ too"
+    )
+    grade.add_argument(
+        "--db", metavar="URL", help="the gradebook (default: nbgrader_config.py's)"
+    )
+    grade.add_argument(
+        "--replay",
+        metavar="RESULT.json",
+        type=Path,
+        help="grade that one again, and say whether the verdict is the same",
+    )
+    grade.add_argument(
+        "--unsafe-no-sandbox",
+        action="store_true",
+        help="run students' code with your own rights; every result says so",
+    )
+    grade.set_defaults(run=_grade)
+
     demo = commands.add_parser(
         "demo", help="take a sample class through the whole course with nbgrader"
     )
@@ -142,6 +173,12 @@ def _check(options: argparse.Namespace) -> int:
             print(VerdictDisplay(verdict))
     complete = all(verdict.complete for verdict in verdicts)
     return COMPLETE if complete else NOT_COMPLETE
+
+
+def _grade(options: argparse.Namespace) -> int:
+    from attention_course.grade.command import run
+
+    return run(find_root(), options)
 
 
 def _demo(options: argparse.Namespace) -> int:

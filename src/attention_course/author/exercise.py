@@ -185,11 +185,14 @@ class Exercise:
 
     `aspects` overrides the weights with which the points are shared.
     `fewer` gives the reason why there are fewer than 6 mistakes or 2 alternatives.
+    `shortcuts` names functions of torch, like "torch.nn.functional.layer_norm", that
+    the answer is to be written without: a grader reports their use for review.
     """
 
     name: str
     aspects: Mapping[str, float] | None = None
     fewer: str = ""
+    shortcuts: tuple[str, ...] = ()
     mistakes: dict[str, Mistake] = field(default_factory=dict)
     alternatives: dict[str, Any] = field(default_factory=dict)
     _reference: Any = None

@@ -1,19 +1,19 @@
-"""`make demo`: a sample class goes through the whole course, graded by nbgrader."""
+"""`make demo`: a sample class goes through the whole course and is graded."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from attention_course.author.build import build
 from attention_course.author.chapter import find_chapters
+from attention_course.grade.course import open_course
+from attention_course.grade.feedback import write_feedback
+from attention_course.grade.grading import grade_chapter
 from attention_course.grade.sample_class import hand_in
 from attention_course.grade.scores import Score, read_scores
 
@@ -25,82 +25,46 @@ class GradingFailed(ValueError):
 
 
 def run_demo(root: Path, *, jobs: int = 2, tell: Tell = print) -> list[Score]:
-    """Build, hand in, autograde, give feedback; returns the scores.
+    """Build, hand in, grade, give feedback; returns the scores.
 
     Everything goes to build/demo under `root`, a course folder of its own. What was
-    graded before and has not changed is not graded again.
+    graded before and has not changed is not graded again. Raises `GradingError` where
+    students' code cannot be run safely.
     """
     tell("1/4  Build the student edition")
     report = build(root, find_chapters(root), tell=tell)
     if report.failed:
         raise GradingFailed("the course does not build; see above")
-    course = root / "build" / "demo"
-    _set_up(root, course)
+    folder = root / "build" / "demo"
+    _set_up(root, folder)
     tell("2/4  Collect the sample class's submissions")
-    handed_in = list(hand_in(root, course))
+    handed_in = list(hand_in(root, folder))
     tell(
         f"     {len(handed_in)} notebooks of {len({s for s, _ in handed_in})} students"
     )
-    tell("3/4  Autograde with nbgrader")
-    by_chapter: dict[str, list[str]] = {}
-    for student, slug in handed_in:
-        by_chapter.setdefault(slug, []).append(student)
-    done = _read_done(course)
-    todo = {
-        slug: [
-            s for s in students if done.get(f"{s}/{slug}") != _state(course, s, slug)
-        ]
-        for slug, students in by_chapter.items()
-    }
-    todo = {slug: students for slug, students in todo.items() if students}
-    for slug in todo:  # one after the other: the first creates the gradebook
-        nbgrader(course, "generate_assignment", slug, "--force")
-    with ThreadPoolExecutor(jobs) as pool:
-        tasks = [(s, t, t == by_chapter[s]) for s, t in todo.items()]
-        for slug, students in pool.map(lambda task: _grade(course, *task), tasks):
-            tell(f"     {slug}: {len(students)} graded")
-            done |= {f"{s}/{slug}": _state(course, s, slug) for s in students}
-            (course / "graded.json").write_text(json.dumps(done), encoding="utf-8")
-    if not todo:
+    tell("3/4  Grade, each submission in a sandbox")
+    course = open_course(folder)
+    summaries = []
+    for chapter in find_chapters(folder, sorted({slug for _, slug in handed_in})):
+        summary = grade_chapter(course, chapter, jobs=jobs)
+        summaries.append((chapter, summary))
+        if summary.graded or summary.held:
+            held = f", {len(summary.held)} held" if summary.held else ""
+            tell(f"     {chapter.name}: {summary.graded} graded{held}")
+    if not any(summary.graded for _, summary in summaries):
         tell("     nothing changed since the last time")
     tell("4/4  Write feedback")
-    for slug in todo:
-        nbgrader(course, "generate_feedback", slug, "--force")
-    return read_scores(course)
+    for chapter, summary in summaries:
+        write_feedback(course, chapter, summary.students, jobs)
+    return read_scores(folder)
 
 
 def _set_up(root: Path, course: Path) -> None:
     course.mkdir(parents=True, exist_ok=True)
     shutil.copy(root / "nbgrader_config.py", course)
-    shutil.rmtree(course / "source", ignore_errors=True)
-    shutil.copytree(root / "source", course / "source")
-
-
-def _state(course: Path, student: str, slug: str) -> str:
-    """A hash of a submission and of the source it is graded against."""
-    digest = hashlib.sha256()
-    for folder in (course / "submitted" / student / slug, course / "source" / slug):
-        for file in sorted(folder.iterdir()):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def _read_done(course: Path) -> dict[str, str]:
-    path = course / "graded.json"
-    if not path.exists() or not (course / "gradebook.db").exists():
-        return {}
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _grade(
-    course: Path, slug: str, students: list[str], everybody: bool
-) -> tuple[str, list[str]]:
-    if everybody:
-        nbgrader(course, "autograde", slug, "--force")
-        return slug, students
-    for student in students:
-        nbgrader(course, "autograde", slug, "--student", student, "--force")
-    return slug, students
+    for edition in ("chapters", "source", "release"):
+        shutil.rmtree(course / edition, ignore_errors=True)
+        shutil.copytree(root / edition, course / edition)
 
 
 def nbgrader(course: Path, *arguments: str) -> None:

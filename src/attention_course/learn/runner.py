@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from attention_course.learn.answer_key import (
     Case,
@@ -36,14 +36,19 @@ from attention_course.learn.answer_key import (
 from attention_course.learn.observation import observe
 
 
-def write_plan(path: Path, exercises: Mapping[str, tuple[Case, ...]]) -> None:
-    """Write the cases' inputs of each exercise."""
+def pack_plan(exercises: Mapping[str, tuple[Case, ...]]) -> bytes:
+    """The cases' inputs of each exercise as one safetensors file."""
     store: dict[str, torch.Tensor] = {}
     plan = {
         name: [pack_case(case, store, f"{name}/{case.name}") for case in cases]
         for name, cases in exercises.items()
     }
-    _write(path, plan, store)
+    return save(store, metadata={"data": json.dumps(plan)})
+
+
+def write_plan(path: Path, exercises: Mapping[str, tuple[Case, ...]]) -> None:
+    """Write the cases' inputs of each exercise, as `pack_plan` packs them."""
+    path.write_bytes(pack_plan(exercises))
 
 
 def read_plan(path: Path) -> dict[str, tuple[Case, ...]]:

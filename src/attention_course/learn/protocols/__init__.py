@@ -22,6 +22,7 @@ View = Callable[[Observation, Case], Observation]
 
 _PROTOCOLS: dict[str, Protocol] = {}
 _VIEWS: dict[str, View] = {}
+_ARGUMENTS_OF_VIEWS: dict[str, tuple[str, ...]] = {}
 
 
 def protocol(name: str) -> Callable[[Protocol], Protocol]:
@@ -34,11 +35,16 @@ def protocol(name: str) -> Callable[[Protocol], Protocol]:
     return register
 
 
-def view(name: str) -> Callable[[View], View]:
-    """Register a summary of an observation under `name`."""
+def view(name: str, *, alone: tuple[str, ...] = ()) -> Callable[[View], View]:
+    """Register a summary of an observation under `name`.
+
+    `alone` names arguments of a case that only the view needs: a grader does not show
+    them to the code that is observed.
+    """
 
     def register(function: View) -> View:
         _VIEWS[name] = function
+        _ARGUMENTS_OF_VIEWS[name] = alone
         return function
 
     return register
@@ -65,3 +71,11 @@ def apply_view(observation: Observation, case: Case) -> Observation:
         return observation
     _load()
     return _VIEWS[case.view](observation, case)
+
+
+def arguments_of_views(name: str | None) -> tuple[str, ...]:
+    """The arguments of a case that only its view needs."""
+    if name is None:
+        return ()
+    _load()
+    return _ARGUMENTS_OF_VIEWS[name]

@@ -17,7 +17,7 @@ TIE = 1e-6
 """Scores closer than this, relative to the row's largest magnitude, are a tie."""
 
 
-@view("own_colour")
+@view("own_colour", alone=("scenes",))
 def own_colour(observation: Observation, case: Case) -> Observation:
     """For each token of each scene in the case, where its largest weight falls.
 

@@ -139,7 +139,7 @@ def _record_report(seen: Observation, call: str, report: Any) -> None:
         seen[f"{call}/{key}"] = value if plain else f"a {type(value).__name__}"
 
 
-@view("parity")
+@view("parity", alone=("facts", "zero"))
 def view_parity(observation: Observation, case: Case) -> Observation:
     """What holds for every way to differentiate: exact outputs, and what is zero.
 

@@ -1,0 +1,131 @@
+"""Feedback pages: nbgrader's own, from notebooks that are harmless already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from attention_course.grade.course import Course
+from attention_course.grade.files import READABLE, write_beside
+from attention_course.grade.gradebook import Record
+from attention_course.grade.progress import Progress, Silent
+from attention_course.grade.release import read_bundle
+from attention_course.grade.store import Store
+
+BATCH = 200
+
+_exporter: Any = None
+
+
+def write_feedback(
+    course: Course,
+    folder: Path,
+    students: Sequence[str],
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> int:
+    """Write feedback/STUDENT/CHAPTER/CHAPTER.html for everybody who has a score.
+
+    Scores and comments are those that the gradebook has now, as with nbgrader. A page
+    of which nothing has changed is left alone. Returns how many were written.
+    """
+    progress = progress or Silent()
+    progress.begin(len(students))
+    bundle = read_bundle(course.root, folder)
+    written = 0
+    waiting: dict[Future[bytes], tuple[str, str]] = {}
+    context = multiprocessing.get_context("spawn")
+    pool: ProcessPoolExecutor | None = None
+    with Record(course, bundle) as record, Store(course.state) as store:
+        known = store.feedback(bundle.chapter)
+
+        def collect(most: int) -> int:
+            count = 0
+            while len(waiting) > most:
+                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    student, mark = waiting.pop(future)
+                    path = course.feedback(student, bundle.chapter)
+                    write_beside(path, future.result(), READABLE)
+                    with store.writing():
+                        store.remember_feedback(bundle.chapter, student, mark)
+                    count += 1
+                    if progress is not None:
+                        progress.advance()
+            return count
+
+        try:
+            for batch in _batches(students):
+                shown = record.shown(batch)
+                for student in batch:
+                    notebook = course.autograded(student, bundle.chapter)
+                    if student not in shown or not notebook.exists():
+                        progress.advance()
+                        continue
+                    data = notebook.read_bytes()
+                    mark = _mark(data, shown[student])
+                    page = course.feedback(student, bundle.chapter)
+                    if known.get(student) == mark and page.exists():
+                        progress.advance()
+                        continue
+                    if pool is None:
+                        pool = ProcessPoolExecutor(jobs, mp_context=context)
+                    future = pool.submit(render, data, bundle.chapter, shown[student])
+                    waiting[future] = (student, mark)
+                    written += collect(2 * jobs)
+            written += collect(0)
+        finally:
+            if pool is not None:
+                pool.shutdown(cancel_futures=True)
+    return written
+
+
+def _batches(students: Sequence[str]) -> Iterator[list[str]]:
+    for start in range(0, len(students), BATCH):
+        yield list(students[start : start + BATCH])
+
+
+def _mark(notebook: bytes, shown: dict[str, Any]) -> str:
+    digest = hashlib.sha256(notebook)
+    digest.update(json.dumps(shown, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def render(notebook: bytes, chapter: str, shown: dict[str, Any]) -> bytes:
+    """One page: nbgrader's template, the gradebook's scores and comments."""
+    import nbformat
+
+    node = nbformat.reads(notebook.decode(), as_version=4)
+    for cell in node.cells:
+        meta = cell.metadata.get("nbgrader", {})
+        if meta.get("grade"):
+            meta["score"] = shown["grades"].get(meta["grade_id"], 0.0)
+        if meta.get("solution"):
+            meta["comment"] = shown["comments"].get(meta["grade_id"])
+    told = {key: shown[key] for key in ("score", "max_score", "late_penalty")}
+    resources = {
+        "nbgrader": {"notebook": chapter, "assignment": chapter, **told},
+        "metadata": {"name": chapter},
+    }
+    page, _ = _page_maker().from_notebook_node(node, resources=resources)
+    return page.encode("utf-8", "replace")
+
+
+def _page_maker() -> Any:
+    """nbconvert's exporter, set up as nbgrader's generate_feedback does; made once."""
+    global _exporter
+    if _exporter is None:
+        from nbconvert.exporters import HTMLExporter
+        from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
+        from nbgrader.converters import GenerateFeedback
+
+        _exporter = HTMLExporter(config=GenerateFeedback(coursedir=None).config)
+        _exporter.register_preprocessor(CSSHTMLHeaderPreprocessor, enabled=True)
+        _exporter.log.setLevel(logging.ERROR)
+    return _exporter

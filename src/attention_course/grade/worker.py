@@ -1,0 +1,259 @@
+"""Grade one submission: a function of bytes, wherever it runs.
+
+It holds no gradebook and no course folder: the chapter, the submission and the seeds go
+in, the result and the autograded notebook come out.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import importlib
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from attention_course.grade import result as results
+from attention_course.grade.autograded import make_notebook
+from attention_course.grade.contract import Held, Intake, Limits, Ran, Run
+from attention_course.grade.environment import environment_hash
+from attention_course.grade.intake import take_in
+from attention_course.grade.judging import judge_exercise
+from attention_course.grade.papers import Keys, Paper, blinded
+from attention_course.grade.release import Bundle
+from attention_course.grade.shortcuts import find_shortcuts
+from attention_course.learn.runner import pack_plan
+
+SANDBOX = "attention_course.grade.sandbox:Sandbox"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a worker grades: the same for every submission of a run.
+
+    `keys` is a folder in which answer keys are kept, where there is one; `sandbox`
+    names the class that runs students' code.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    unsafe: bool = False
+    keys: Path | None = None
+    sandbox: str = SANDBOX
+
+
+@dataclass(frozen=True)
+class Task:
+    """One submission: the notebook's bytes, what was noticed, and its secret papers."""
+
+    data: bytes
+    hash: str
+    papers: dict[str, Paper]
+    noticed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Graded:
+    """What comes out: the result without its student, the notebook, and how it ran.
+
+    `notebook` is None for a submission that is held. `run` tells what differs from one
+    time to the next: resources, and seconds of each part.
+    """
+
+    result: dict[str, Any]
+    notebook: bytes | None
+    run: dict[str, Any]
+
+
+def grade(bundle: bytes, task: Task, settings: Settings) -> Graded:
+    """Grade one submission.
+
+    Raises `SandboxUnavailable` where students' code cannot be run safely. Anything that
+    a submission does is its own result.
+    """
+    return _desk(bundle, settings).grade(task)
+
+
+@functools.lru_cache(maxsize=4)
+def _desk(bundle: bytes, settings: Settings) -> Desk:
+    desk = Desk(Bundle.from_bytes(bundle), settings)
+    atexit.register(desk.close)
+    return desk
+
+
+class Desk:
+    """Where submissions of one chapter are graded, with what is kept between two."""
+
+    def __init__(self, bundle: Bundle, settings: Settings) -> None:
+        """The sandbox is made when the first submission needs it."""
+        self.bundle = bundle
+        self.settings = settings
+        self.keys = Keys(bundle, environment_hash(), settings.keys)
+        self._sandbox: Any = None
+
+    def close(self) -> None:
+        """End the sandbox."""
+        sandbox, self._sandbox = self._sandbox, None
+        if sandbox is not None:
+            sandbox.__exit__(None, None, None)
+
+    @property
+    def sandbox(self) -> Any:
+        """The sandbox, started if it is not. Raises `SandboxUnavailable`."""
+        if self._sandbox is None:
+            module, _, name = self.settings.sandbox.partition(":")
+            make = getattr(importlib.import_module(module), name)
+            sandbox = make(self.settings.limits, self.settings.unsafe)
+            self._sandbox = sandbox.__enter__()
+        return self._sandbox
+
+    def grade(self, task: Task) -> Graded:
+        """Intake, run, judge; see `grade`."""
+        clock = Clock()
+        hashes = {
+            "submission": task.hash,
+            "chapter": self.bundle.hash,
+            "exercises": self.bundle.exercises_hash,
+            "environment": environment_hash(),
+        }
+        taken = _guarded(lambda: take_in(task.data, self.bundle, task.noticed))
+        clock.lap("intake")
+        if isinstance(taken, Held):
+            held = results.held(hashes, taken, self.bundle.max_score)
+            return Graded(held, None, {"seconds": clock.laps})
+        run = self._run_of(taken, task)
+        clock.lap("papers")
+        ran = self._run(run)
+        clock.lap("sandbox")
+        if isinstance(ran, Held):
+            held = results.held(hashes, ran, self.bundle.max_score)
+            return Graded(held, None, {"seconds": clock.laps})
+        judged = [
+            judge_exercise(
+                self.keys,
+                name,
+                task.papers[name],
+                ran.seen.get(name, {}),
+                ran.ends.get(name, "died"),
+            )
+            for name in self.bundle.points
+        ]
+        clock.lap("judge")
+        flags = self._flags(taken, ran)
+        made = results.graded(
+            hashes,
+            judged,
+            task.papers,
+            max_score=self.bundle.max_score,
+            repairs=taken.repairs,
+            flags=flags,
+            layers=ran.layers,
+            killed=ran.killed,
+            as_released=self._as_released(taken),
+        )
+        verdicts = {j.verdict.exercise: j.verdict for j in judged}
+        notebook = make_notebook(self.bundle, taken, ran, verdicts, flags)
+        clock.lap("notebook")
+        record = {"resources": ran.resources, "seconds": clock.laps}
+        return Graded(made, notebook, record)
+
+    def _run_of(self, taken: Intake, task: Task) -> Run:
+        cases = {}
+        for name in self.bundle.points:
+            paper = task.papers[name]
+            cases[name] = self._plan(name, paper)
+        return Run(
+            cells=taken.cells,
+            cases=cases,
+            files={**self.bundle.files, **taken.files},
+            limits=self.settings.limits,
+            watch=self._watched,
+        )
+
+    def _plan(self, name: str, paper: Paper) -> bytes:
+        known = (name, paper.seed)
+        if known not in self._plans:
+            key = self.keys.get(name, paper)
+            self._plans[known] = pack_plan({name: blinded(key, paper)})
+        return self._plans[known]
+
+    @functools.cached_property
+    def _plans(self) -> dict[tuple[str, int], bytes]:
+        return {}
+
+    @functools.cached_property
+    def _watched(self) -> tuple[str, ...]:
+        exercises = self.bundle.exercises.values()
+        return tuple(sorted({w for e in exercises for w in e.shortcuts}))
+
+    def _run(self, run: Run) -> Ran | Held:
+        """Run in the sandbox; one that fails is replaced and asked once more."""
+        told = ""
+        for _ in range(2):
+            sandbox = self.sandbox
+            try:
+                return sandbox.run(run)
+            except OSError as error:
+                told = f"{type(error).__name__}: {error}"
+                self.close()
+        return Held(
+            "the grader failed",
+            f"the sandbox broke down twice ({told}): grade this one again.",
+        )
+
+    def _as_released(self, taken: Intake) -> set[str]:
+        released = {c.id: c.source for c in self.bundle.cells if c.role == "answer"}
+        answers = [c for c in taken.cells if c.kind == "answer" and c.exercise]
+        own = {c.exercise for c in answers if c.source != released.get(c.id)}
+        return {c.exercise for c in answers if c.exercise} - own
+
+    def _flags(self, taken: Intake, ran: Ran) -> list[str]:
+        flags = []
+        for name, exercise in self.bundle.exercises.items():
+            if not exercise.shortcuts:
+                continue
+            own = [
+                c
+                for c in taken.cells
+                if c.exercise in (None, name)
+                and c.kind in ("answer", "student", "demo")
+            ]
+            called = ran.calls.get(name, {})
+            found = find_shortcuts(own, exercise.shortcuts)
+            found |= {w for w in exercise.shortcuts if called.get(w)}
+            flags += [f"shortcut: {name} uses {w}" for w in sorted(found)]
+        if self.settings.unsafe:
+            flags.append(results.NO_SANDBOX)
+        return flags
+
+
+def _guarded(take: Callable[[], Intake | Held]) -> Intake | Held:
+    """An error of intake itself holds this submission and leaves the others alone."""
+    try:
+        return take()
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        told = f"{type(error).__name__} in {where.name}, line {where.lineno}"
+        return Held(
+            "the grader failed",
+            f"the notebook could not be taken in ({told}): look at it by hand, and "
+            "report this.",
+        )
+
+
+class Clock:
+    """Seconds of each part, wall and processor."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, list[float]] = {}
+        self._start = (time.perf_counter(), time.process_time())
+
+    def lap(self, name: str) -> None:
+        """End a part."""
+        now = (time.perf_counter(), time.process_time())
+        self.laps[name] = [
+            round(b - a, 5) for a, b in zip(self._start, now, strict=True)
+        ]
+        self._start = now

@@ -1,0 +1,293 @@
+"""The verdict outside: papers, blinded cases, and what a liar gains by each lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import ROOT
+
+from attention_course.author.keys import UnsoundReference
+from attention_course.grade import papers as papers_module
+from attention_course.grade.contract import RunCell
+from attention_course.grade.judging import judge_exercise
+from attention_course.grade.papers import (
+    PAPERS,
+    Keys,
+    Paper,
+    blinded,
+    choose_papers,
+    make_sound_key,
+    unblinded,
+)
+from attention_course.grade.release import Bundle, read_bundle
+from attention_course.grade.shortcuts import find_shortcuts
+from attention_course.learn.answer_key import Observation
+from attention_course.learn.observation import observe
+
+NAME = "scaled_dot_product_attention"
+PAPER = Paper(3, 1234567)
+
+
+def right(query: Any, key: Any, value: Any) -> Any:
+    scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
+    weights = scores.softmax(-1)
+    return weights @ value, weights
+
+
+def unscaled(query: Any, key: Any, value: Any) -> Any:
+    weights = (query @ key.transpose(-2, -1)).softmax(-1)
+    return weights @ value, weights
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return read_bundle(ROOT, ROOT / "chapters" / "04_scaling")
+
+
+@pytest.fixture(scope="module")
+def keys(bundle: Bundle) -> Keys:
+    return Keys(bundle, "test")
+
+
+def seen_of(keys: Keys, answer: Any, name: str = NAME) -> dict[str, Observation]:
+    """What an honest process reports of an answer on the blinded cases."""
+    return observe(answer, blinded(keys.get(name, PAPER), PAPER))
+
+
+def earned(keys: Keys, seen: Any, end: Any = "observed") -> float:
+    return judge_exercise(keys, NAME, PAPER, seen, end).verdict.earned
+
+
+def test_a_right_answer_earns_all_and_a_wrong_one_is_told(keys: Keys) -> None:
+    judged = judge_exercise(keys, NAME, PAPER, seen_of(keys, right), "observed")
+    assert judged.verdict.complete
+    judged = judge_exercise(keys, NAME, PAPER, seen_of(keys, unscaled), "observed")
+    assert judged.verdict.mistake == "no_scale"
+    assert judged.verdict.earned == 0
+
+
+def test_the_cases_are_blinded(keys: Keys) -> None:
+    key = keys.get(NAME, PAPER)
+    shown = blinded(key, PAPER)
+    assert [case.name for case in shown] == [str(n) for n in range(len(key.cases))]
+    for case in shown:
+        assert (case.aspect, case.note, case.tolerance, case.view) == (
+            "",
+            "",
+            None,
+            None,
+        )
+    named = unblinded(key, PAPER, {case.name: {"is": case} for case in shown})
+    for case in key.cases:
+        assert named[case.name]["is"].tensors == case.tensors
+    orders = {
+        tuple(id(case.tensors) for case in blinded(key, Paper(n, n))) for n in range(4)
+    }
+    assert len(orders) > 1, "each paper has an order of its own"
+
+
+def test_what_only_a_view_needs_is_not_shown() -> None:
+    bundle = read_bundle(ROOT, ROOT / "chapters" / "03_projections")
+    key = Keys(bundle, "test").get("design_qk", PAPER)
+    assert all("scenes" in case.arguments["dict"] for case in key.cases)
+    for case in blinded(key, PAPER):
+        assert "scenes" not in case.arguments["dict"]
+        assert not case.tensors
+        case.build("cpu")
+
+
+def test_papers_follow_from_submission_exercise_and_secret() -> None:
+    names = ["one", "two"]
+    first = choose_papers(b"secret", "abc", names)
+    assert first == choose_papers(b"secret", "abc", names)
+    assert first != choose_papers(b"another", "abc", names)
+    assert first["one"].seed != first["two"].seed
+    many = {choose_papers(b"secret", str(n), names)["one"] for n in range(200)}
+    assert len(many) == PAPERS
+
+
+def test_keys_are_kept_on_disk_and_mended(bundle: Bundle, tmp_path: Path) -> None:
+    first = Keys(bundle, "test", tmp_path).get(NAME, PAPER, mistakes=True)
+    (path,) = tmp_path.rglob("*.safetensors")
+    again = Keys(bundle, "test", tmp_path).get(NAME, PAPER, mistakes=True)
+    assert [m.differs for m in again.mistakes] == [m.differs for m in first.mistakes]
+    path.write_bytes(path.read_bytes()[:500])
+    mended = Keys(bundle, "test", tmp_path).get(NAME, PAPER, mistakes=True)
+    assert [c.name for c in mended.cases] == [c.name for c in first.cases]
+    assert path.stat().st_size > 500
+    Keys(bundle, "another environment", tmp_path).get(NAME, PAPER, mistakes=True)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 2
+
+
+def test_a_seed_that_is_unfair_to_a_right_answer_is_replaced(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exercise = bundle.exercises[NAME]
+    plain = make_sound_key(exercise, 4, 7, mistakes=False)
+    asked: list[int] = []
+
+    def failing(_: Any, key: Any) -> str | None:
+        asked.append(len(asked))
+        return "with_einsum" if len(asked) < 3 else None
+
+    monkeypatch.setattr(papers_module, "_failing_alternative", failing)
+    key = make_sound_key(exercise, 4, 7, mistakes=False)
+    assert len(asked) == 3
+    first, second = (k.expected[k.cases[0].name]["attn_output"] for k in (plain, key))
+    assert not torch.equal(first, second)
+    monkeypatch.setattr(papers_module, "_failing_alternative", lambda *_: "einsum")
+    with pytest.raises(UnsoundReference, match="einsum loses points"):
+        make_sound_key(exercise, 4, 7, mistakes=False)
+
+
+def everywhere(change: Callable[[Observation], Any]) -> Callable[[Any], Any]:
+    """A liar who changes the honest report of every case."""
+    return lambda seen: {name: change(dict(o)) for name, o in seen.items()}
+
+
+def without_tensors(seen: Observation) -> Observation:
+    return {k: v for k, v in seen.items() if not isinstance(v, torch.Tensor)}
+
+
+class AlwaysEqual:
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def nested(depth: int) -> Any:
+    value: Any = 0
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+ZEROS = torch.zeros(2, dtype=torch.float64)
+
+LIES: dict[str, Callable[[dict[str, Observation]], Any]] = {
+    "nothing at all": lambda seen: {},
+    "not a mapping": lambda seen: [1, 2],
+    "tensors left out": everywhere(without_tensors),
+    "all flags true": everywhere(
+        lambda o: {k: True if k.startswith("unchanged") else v for k, v in o.items()}
+    ),
+    "NaN": everywhere(
+        lambda o: {
+            k: v * torch.nan if isinstance(v, torch.Tensor) else v for k, v in o.items()
+        }
+    ),
+    "always equal": everywhere(lambda o: o | {"attn_output": AlwaysEqual()}),
+    "a scalar that broadcasts": everywhere(
+        lambda o: o | {"attn_output": torch.zeros((), dtype=torch.float64)}
+    ),
+    "sparse": everywhere(lambda o: o | {"attn_output": ZEROS.to_sparse()}),
+    "meta": everywhere(lambda o: o | {"attn_output": ZEROS.to("meta")}),
+    "gigantic": everywhere(
+        lambda o: o | {"attn_output": torch.zeros(1, dtype=torch.bool).expand(2**40)}
+    ),
+    "a parameter": everywhere(lambda o: o | {"attn_output": torch.nn.Parameter(ZEROS)}),
+    "deep": everywhere(lambda o: o | {"attn_output": nested(500)}),
+    "a huge integer": everywhere(lambda o: o | {"attn_output": 10**5000}),
+    "a huge text": everywhere(lambda o: o | {"attn_output": "x" * 10**6}),
+    "many items": everywhere(lambda o: {str(n): 0 for n in range(10**5)}),
+    "names that are no text": everywhere(lambda o: o | {7: 7}),
+    "an exception that is no name": everywhere(lambda o: {"raised": ["ValueError"]}),
+    "not written yet": everywhere(
+        lambda o: {"raised": "NotImplementedError", "raised_message": ""}
+    ),
+    "another case's result": lambda seen: dict(
+        zip(seen, [*list(seen.values())[1:], next(iter(seen.values()))], strict=True)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_lie_about_a_wrong_answer_gains_nothing(lie: str, keys: Keys) -> None:
+    judged = judge_exercise(
+        keys, NAME, PAPER, LIES[lie](seen_of(keys, unscaled)), "observed"
+    )
+    assert judged.verdict.earned == 0
+    assert judged.verdict.message
+
+
+def test_kind_and_dtype_are_read_off_the_tensor(keys: Keys) -> None:
+    def rough(query: Any, key: Any, value: Any) -> Any:
+        return tuple(t.float() for t in right(query, key, value))
+
+    honest = judge_exercise(keys, NAME, PAPER, seen_of(keys, rough), "observed")
+    lying = everywhere(
+        lambda o: o | {k: "float64" for k in o if k.startswith("dtype:")}
+    )(seen_of(keys, rough))
+    lied = judge_exercise(keys, NAME, PAPER, lying, "observed")
+    assert lied.verdict.earned == honest.verdict.earned < 4
+
+
+def test_a_strange_report_costs_its_own_case_set_alone(keys: Keys) -> None:
+    """A right answer with one case garbled loses; the judge goes on working."""
+    seen = seen_of(keys, right)
+    seen["0"] = {"output": object()}
+    judged = judge_exercise(keys, NAME, PAPER, seen, "observed")
+    assert (judged.verdict.earned, judged.end) == (0, "garbled")
+    assert earned(keys, seen_of(keys, right)) == 4
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("undefined", "is not defined once the notebook has run"),
+        ("died", "ended the process"),
+        ("took too long", "did not return within"),
+        ("too large", "far too much"),
+        ("garbled", "could not be read"),
+    ],
+)
+def test_every_end_is_told(end: Any, said: str, keys: Keys) -> None:
+    judged = judge_exercise(keys, NAME, PAPER, {}, end)
+    assert judged.verdict.earned == 0
+    assert said in judged.verdict.message
+
+
+def test_a_message_that_quotes_a_student_is_harmless(keys: Keys) -> None:
+    def shouting(query: Any, key: Any, value: Any) -> Any:
+        raise ValueError("\x1b[2J\u202egnp.\x00<script>" + "x" * 5000)
+
+    judged = judge_exercise(keys, NAME, PAPER, seen_of(keys, shouting), "observed")
+    for aspect in judged.verdict.aspects:
+        assert not {"\x1b", "\u202e", "\x00"} & set(aspect.message)
+        assert len(aspect.message) < 2000
+
+
+F = "torch.nn.functional.scaled_dot_product_attention"
+
+USES = [
+    "import torch\ntorch.nn.functional.scaled_dot_product_attention(q, k, v)",
+    "import torch.nn.functional as F\nF.scaled_dot_product_attention(q, k, v)",
+    "from torch.nn import functional as G\nG.scaled_dot_product_attention(q, k, v)",
+    "from torch.nn.functional import scaled_dot_product_attention as s\ns(q, k, v)",
+    "import torch\nf = torch.nn.functional\nf.scaled_dot_product_attention(q, k, v)",
+    "import torch as t\ngetattr(t.nn.functional, 'scaled_dot_product_attention')",
+    "def f(:\n    F.scaled_dot_product_attention",
+]
+
+
+@pytest.mark.parametrize("source", USES)
+def test_a_shortcut_is_found(source: str) -> None:
+    assert find_shortcuts([RunCell("a", "answer", source, "f")], [F]) == {F}
+
+
+def test_an_own_function_of_that_name_is_no_shortcut() -> None:
+    cells = [
+        RunCell("a", "demo", "import torch.nn.functional as F"),
+        RunCell("b", "demo", "F.scaled_dot_product_attention(q, k, v)"),
+        RunCell("c", "answer", "def scaled_dot_product_attention(q): ...", "f"),
+        RunCell("d", "markdown", "F.scaled_dot_product_attention"),
+    ]
+    assert find_shortcuts(cells, [F]) == set()
+    used = replace(cells[2], source="F.scaled_dot_product_attention(q, k, v)")
+    assert find_shortcuts([*cells, used], [F]) == {F}
