@@ -1,4 +1,4 @@
-"""The grading loop: scores, partial credit, feedback, validate, Formgrader."""
+"""nbgrader stays the front: its autograde, feedback, validate and Formgrader."""
 
 from __future__ import annotations
 
@@ -12,20 +12,17 @@ import time
 import urllib.request
 from pathlib import Path
 
-import nbformat
 import pytest
-from conftest import CHAPTER, EXERCISES, ROOT
+from conftest import RIGHT_ANSWERS, ROOT, hand_in_tiny
 
-from attention_course.author.build import build
-from attention_course.grade.demo import GradingFailed, nbgrader, run_demo
+from attention_course.grade.course import open_course
+from attention_course.grade.demo import run_demo
+from attention_course.grade.grading import grade_chapter
 from attention_course.grade.sample_class import STUDENTS
 from attention_course.grade.scores import read_scores
 
 SLUG = "90_tiny"
-RIGHT = {
-    "double": "def double(x):\n    return x + x",
-    "negate": "def negate(x):\n    return -x",
-}
+RIGHT = RIGHT_ANSWERS
 CLASS = {
     "blank": {},
     "finished": RIGHT,
@@ -46,33 +43,32 @@ SCORES = {
 }  # fmt: skip
 
 
+def nbgrader(
+    course: Path, *arguments: str, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run one nbgrader command in a course folder."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "nbgrader", *arguments],
+        cwd=course,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not (check and done.returncode), done.stderr
+    return done
+
+
 @pytest.fixture(scope="module")
-def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def course(built_tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny course with a graded class, through nbgrader's own commands."""
-    root = tmp_path_factory.mktemp("graded")
-    folder = root / "chapters" / SLUG
-    folder.mkdir(parents=True)
-    (folder / "chapter.py").write_text(CHAPTER.lstrip(), encoding="utf-8")
-    (folder / "exercises.py").write_text(EXERCISES, encoding="utf-8")
-    assert not build(root, [folder], jobs=1).failed
-    shutil.copy(ROOT / "nbgrader_config.py", root)
+    root = tmp_path_factory.mktemp("graded") / "course"
+    shutil.copytree(built_tiny, root)
     for student, answers in CLASS.items():
-        hand_in(root, student, answers)
+        hand_in_tiny(root, student, answers)
     nbgrader(root, "generate_assignment", SLUG, "--force")
     nbgrader(root, "autograde", SLUG)
     nbgrader(root, "generate_feedback", SLUG)
     return root
-
-
-def hand_in(root: Path, student: str, answers: dict[str, str]) -> None:
-    notebook = nbformat.read(root / "release" / SLUG / f"{SLUG}.ipynb", as_version=4)
-    for cell in notebook.cells:
-        name = cell.id.removeprefix("answer-")
-        if name in answers:
-            cell.source = answers[name]
-    target = root / "submitted" / student / SLUG / f"{SLUG}.ipynb"
-    target.parent.mkdir(parents=True)
-    nbformat.write(notebook, target)
 
 
 def test_scores_and_partial_credit_reach_the_gradebook(course: Path) -> None:
@@ -110,6 +106,39 @@ def test_a_tampered_key_is_replaced_by_the_courses(
     assert scores == SCORES
 
 
+def test_nbgraders_autograde_keeps_the_same_results(
+    course: Path, tmp_path: Path
+) -> None:
+    """`attention-course grade` finds them, and has nothing to grade again."""
+    root = shutil.copytree(course, tmp_path / "copy", copy_function=shutil.copy2)
+    summary = grade_chapter(open_course(root), root / "chapters" / SLUG)
+    assert (summary.graded, summary.held) == (0, {})
+    assert {s.student: s.earned for s in read_scores(root)} == SCORES
+
+
+def test_a_submission_that_is_held_does_not_stop_nbgrader(
+    course: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(course, tmp_path / "copy")
+    hand_in_tiny(root, "zoe", RIGHT)
+    broken = hand_in_tiny(root, "mallory", RIGHT)
+    notebook = json.loads(broken.read_text())
+    for cell in notebook["cells"]:
+        cell["source"], cell["id"], cell["metadata"] = "1", "a" + cell["id"], {}
+    broken.write_text(json.dumps(notebook))
+    (broken.parent / "passwd").symlink_to("/etc/passwd")
+    done = nbgrader(root, "autograde", SLUG, check=False)
+    assert done.returncode == 1
+    assert "mallory: wrong chapter" in done.stderr
+    assert not (root / "autograded" / "mallory" / SLUG).exists()
+    (root / "submitted" / "zoe" / SLUG / "passwd").symlink_to("/etc/passwd")
+    nbgrader(root, "autograde", SLUG, "--student", "zoe", "--force")
+    there = sorted(p.name for p in (root / "autograded" / "zoe" / SLUG).iterdir())
+    assert there == [f"{SLUG}.ipynb"]
+    found = {s.student: s.earned for s in read_scores(root)}
+    assert found == SCORES | {"zoe": 3.5}, "held is not in the gradebook"
+
+
 def validate(path: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "nbgrader", "validate", str(path)],
@@ -132,12 +161,6 @@ def test_validate_shows_the_hint_and_passes_a_finished_one(course: Path) -> None
     folder = course / "submitted" / "finished" / SLUG
     shutil.copy(course / "release" / SLUG / "checks.safetensors", folder)
     assert "Success!" in validate(folder / f"{SLUG}.ipynb")
-
-
-def test_nbgraders_failure_is_told(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "nbgrader_config.py", tmp_path)
-    with pytest.raises(GradingFailed, match="autograde 99_none"):
-        nbgrader(tmp_path, "autograde", "99_none")
 
 
 def free_port() -> int:

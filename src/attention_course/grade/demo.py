@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +19,6 @@ from attention_course.grade.scores import Score, read_scores
 Tell = Callable[[str], None]
 
 
-class GradingFailed(ValueError):
-    """nbgrader ended with an error; the text holds the end of what it said."""
-
-
 def run_demo(root: Path, *, jobs: int = 2, tell: Tell = print) -> list[Score]:
     """Build, hand in, grade, give feedback; returns the scores.
 
@@ -34,7 +29,7 @@ def run_demo(root: Path, *, jobs: int = 2, tell: Tell = print) -> list[Score]:
     tell("1/4  Build the student edition")
     report = build(root, find_chapters(root), tell=tell)
     if report.failed:
-        raise GradingFailed("the course does not build; see above")
+        raise ValueError("the course does not build; see above")
     folder = root / "build" / "demo"
     _set_up(root, folder)
     tell("2/4  Collect the sample class's submissions")
@@ -65,24 +60,6 @@ def _set_up(root: Path, course: Path) -> None:
     for edition in ("chapters", "source", "release"):
         shutil.rmtree(course / edition, ignore_errors=True)
         shutil.copytree(root / edition, course / edition)
-
-
-def nbgrader(course: Path, *arguments: str) -> None:
-    """Run one nbgrader command in a course folder. Raises `GradingFailed`."""
-    path = os.pathsep.join(
-        [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-    )
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "nbgrader", *arguments],
-        cwd=course,
-        env=os.environ | {"PATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if result.returncode:
-        said = "\n".join((result.stderr or result.stdout).splitlines()[-15:])
-        raise GradingFailed(f"`nbgrader {' '.join(arguments)}` failed:\n{said}")
 
 
 def print_scores(scores: list[Score]) -> None:

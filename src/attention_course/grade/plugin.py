@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Bool
 
@@ -19,7 +20,8 @@ from attention_course.grade.books import Bookkeeper, HeldSubmission
 from attention_course.grade.course import open_course
 from attention_course.grade.release import Bundle, read_bundle
 from attention_course.grade.store import Store
-from attention_course.grade.worker import Desk, Settings
+from attention_course.grade.tasks import Settings
+from attention_course.grade.worker import Desk
 
 
 class SubmissionHeld(Exception):
@@ -76,12 +78,28 @@ class GradeOutside(NbGraderPreprocessor):
                 graded = _desk(bundle, settings).grade(submission.task)
                 made = desk.keep(submission, graded.result, graded.run)
         if made["outcome"] == "held":
+            _withdraw(told["db_url"], course.course_id, slug, student)
             raise SubmissionHeld(f"{student}: {made['reason']}: {made['detail']}")
         assert graded.notebook is not None
         _remove_students_files(course.autograded(student, slug).parent)
         for note in (*graded.result["repairs"], *graded.result["flags"]):
             self.log.warning("%s: %s", student, note)
         return nbformat.reads(graded.notebook.decode(), as_version=4), resources
+
+
+def _withdraw(db_url: str, course_id: str, slug: str, student: str) -> None:
+    """Take back the empty submission that nbgrader wrote into the gradebook.
+
+    It would be exported as 0, like a wrong answer. One with scores stays.
+    """
+    with Gradebook(db_url, course_id) as book:
+        try:
+            submission = book.find_submission(slug, student)
+        except MissingEntry:
+            return
+        grades = [g for n in submission.notebooks for g in n.grades]
+        if all(g.auto_score is None and g.manual_score is None for g in grades):
+            book.remove_submission(slug, student)
 
 
 def _remove_students_files(folder: Path) -> None:

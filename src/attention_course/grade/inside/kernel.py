@@ -90,7 +90,7 @@ def become(uid: int) -> None:
     prctl(PR_SET_DUMPABLE, 1)  # a change of user hides /proc/self from its owner
 
 
-def fresh_namespaces(inner_uid: int) -> None:
+def fresh_namespaces(inner_uid: int, network: bool = True) -> None:
     """Enter new namespaces of every kind; the caller's user becomes `inner_uid`.
 
     The next child is the first process of the new PID namespace.
@@ -107,7 +107,7 @@ def fresh_namespaces(inner_uid: int) -> None:
     unshare(
         CLONE_NEWNS
         | CLONE_NEWPID
-        | CLONE_NEWNET
+        | CLONE_NEWNET * network
         | CLONE_NEWIPC
         | CLONE_NEWUTS
         | CLONE_NEWCGROUP

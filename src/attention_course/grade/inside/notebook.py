@@ -15,7 +15,8 @@ import safetensors.torch
 import torch
 
 from attention_course.grade.inside import confine, kernel, wire
-from attention_course.grade.inside.plan import Choice, Reading, choose, read_cell
+from attention_course.grade.inside.plan import Choice, choose
+from attention_course.grade.inside.reading import Reading, read_cell
 from attention_course.grade.inside.shell import Shell
 from attention_course.learn.answer_key import Case, pack_observation, unpack_case
 from attention_course.learn.limits import TookTooLong, time_limit
@@ -87,7 +88,7 @@ class Notebook:
             choice = Choice(run, (), True)
             self.read = {}
         else:
-            self.read = {i: self._read(i) for i in may_run}
+            self.read = {i: self._read(i) for i in may_run if i < end}
             names = [exercise] if exercise else []
             choice = choose(self.cells, self.read, own, names, end)
         words = sorted(set().union(*(self.read[i].words for i in choice.left)))
@@ -128,6 +129,7 @@ class Notebook:
         if self.job["full"]:
             return later
         own = [i for i in later if self._belongs(i)]
+        self.read |= {i: self._read(i) for i in later if i not in self.read}
         full = choose(self.cells, self.read, own, [exercise], len(self.cells))
         return [i for i in full.run if i in later]
 

@@ -1,274 +1,16 @@
-"""Which cells an answer needs: found by reading them, without running any.
+"""Which cells an answer needs: from what reading each of them tells.
 
-A cell *gives* the names that it defines or may change at its top level, and *needs*
-every name that occurs in it. What an answer needs is found by going back from its own
-cells. Where reading cannot tell (`exec`, `globals()`, `import *`, magics that run
-code), everything is run instead.
+It may choose more than is needed, never less, as far as reading can tell; where it
+cannot (`exec`, `globals()`, `import *`, magics that run code), all cells are chosen.
 """
 
 from __future__ import annotations
 
-import ast
-import builtins
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-DYNAMIC = frozenset(
-    "globals locals vars exec eval __import__ get_ipython delattr setattr "
-    "importlib runpy inspect gc ctypes __main__ __builtins__ builtins".split()
-)
-"""Names whose use means that reading a cell does not tell what it does."""
-
-DYNAMIC_ATTRIBUTES = frozenset({"modules", "__dict__", "_getframe", "user_ns"})
-
-PLAIN_MAGICS = frozenset(
-    "matplotlib pip conda config load_ext autoreload who whos pdb pwd ls cd precision "
-    "alias_magic env lsmagic magic pinfo pinfo2 xmode colors".split()
-)
-"""Line magics that define nothing that an answer could need."""
-
-TIMING_MAGICS = frozenset({"time", "timeit", "prun"})
-
-_HARMLESS_CALLS = frozenset({"print", "display", "show", "check", "len", "repr", "str"})
-_BUILTINS = frozenset(dir(builtins))
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What reading one cell tells. `words` are names, attributes and strings in it."""
-
-    gives: frozenset[str] = frozenset()
-    needs: frozenset[str] = frozenset()
-    words: frozenset[str] = frozenset()
-    dynamic: bool = False
-
-
-NOTHING = Reading()
-
-
-def read_cell(source: str, transform: Any) -> Reading:
-    """Read one cell. `transform` turns IPython's syntax into Python's.
-
-    A cell that is not Python gives nothing: running it raises.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(transform(source))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return NOTHING
-    reader = _Reader()
-    try:
-        for statement in tree.body:
-            reader.top(statement)
-    except RecursionError:
-        return Reading(dynamic=True)
-    return Reading(
-        frozenset(reader.gives),
-        frozenset(reader.needs - _BUILTINS | (reader.needs & reader.gives)),
-        frozenset(reader.words),
-        reader.dynamic,
-    )
-
-
-class _Reader(ast.NodeVisitor):
-    def __init__(self) -> None:
-        self.gives: set[str] = set()
-        self.needs: set[str] = set()
-        self.words: set[str] = set()
-        self.dynamic = False
-        self._depth = 0
-
-    def top(self, statement: ast.stmt) -> None:
-        """Read a statement of the cell itself."""
-        if isinstance(statement, ast.Expr):
-            self._touch_call(statement.value)
-        self.visit(statement)
-
-    def visit_Expr(self, node: ast.Expr) -> None:
-        if not self._depth:
-            self._touch_call(node.value)
-        self.generic_visit(node)
-
-    def visit_Name(self, node: ast.Name) -> None:
-        self.words.add(node.id)
-        if node.id in DYNAMIC:
-            self.dynamic = True
-        if isinstance(node.ctx, ast.Load):
-            self.needs.add(node.id)
-        elif not self._depth:
-            self.gives.add(node.id)
-        if isinstance(node.ctx, ast.Del):
-            self.gives.add(node.id)
-
-    def visit_Attribute(self, node: ast.Attribute) -> None:
-        self.words.add(node.attr)
-        if node.attr in DYNAMIC_ATTRIBUTES:
-            self.dynamic = True
-        if not isinstance(node.ctx, ast.Load):
-            self._touch(node)
-        self.generic_visit(node)
-
-    def visit_Subscript(self, node: ast.Subscript) -> None:
-        if not isinstance(node.ctx, ast.Load):
-            self._touch(node)
-        self.generic_visit(node)
-
-    def visit_Constant(self, node: ast.Constant) -> None:
-        if isinstance(node.value, str) and len(node.value) < 100:
-            self.words.add(node.value)
-
-    def visit_AugAssign(self, node: ast.AugAssign) -> None:
-        self._touch(node.target)
-        if isinstance(node.target, ast.Name):
-            self.needs.add(node.target.id)
-        self.generic_visit(node)
-
-    def visit_Import(self, node: ast.Import) -> None:
-        for alias in node.names:
-            self._bind((alias.asname or alias.name).partition(".")[0])
-            self._look_at(alias.name.partition(".")[0])
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        self._look_at((node.module or "").partition(".")[0])
-        for alias in node.names:
-            if alias.name == "*":
-                self.dynamic = True
-            self._bind(alias.asname or alias.name)
-
-    def visit_Global(self, node: ast.Global) -> None:
-        # A function that changes a global does so wherever it is called.
-        self.gives.update(node.names)
-        self.needs.update(node.names)
-        self.words.update(node.names)
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        self._bind(node.name)
-        self._inner(node)
-
-    visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        self._bind(node.name)
-        self._inner(node)
-
-    def visit_Lambda(self, node: ast.Lambda) -> None:
-        self._inner(node)
-
-    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
-        if node.name:
-            self._bind(node.name)
-        self.generic_visit(node)
-
-    def visit_MatchAs(self, node: ast.MatchAs) -> None:
-        if node.name:
-            self._bind(node.name)
-        self.generic_visit(node)
-
-    def visit_MatchStar(self, node: ast.MatchStar) -> None:
-        if node.name:
-            self._bind(node.name)
-
-    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
-        if node.rest:
-            self._bind(node.rest)
-        self.generic_visit(node)
-
-    def visit_Call(self, node: ast.Call) -> None:
-        magic = _magic(node)
-        if magic is None:
-            # A method that ends in "_" changes its object; others may, where what
-            # they return is not used (see `_touch_call`).
-            if isinstance(node.func, ast.Attribute) and _in_place(node.func.attr):
-                self._touch(node.func)
-            self.generic_visit(node)
-            return
-        kind, name, texts = magic
-        if kind == "system" or name in PLAIN_MAGICS:
-            return
-        if name in TIMING_MAGICS:
-            for text in texts:
-                self._timed(text)
-            return
-        self.dynamic = True
-
-    def _timed(self, text: str) -> None:
-        while text.startswith("-"):
-            text = text.partition(" ")[2].lstrip()
-        try:
-            tree = ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            self.dynamic = True
-            return
-        for statement in tree.body:
-            self.top(statement)
-
-    def _inner(self, node: ast.AST) -> None:
-        self._depth += 1
-        self.generic_visit(node)
-        self._depth -= 1
-
-    def _bind(self, name: str) -> None:
-        self.words.add(name)
-        if not self._depth:
-            self.gives.add(name)
-
-    def _look_at(self, module: str) -> None:
-        if module in DYNAMIC:
-            self.dynamic = True
-
-    def _touch_call(self, value: ast.expr) -> None:
-        """A call whose result is dropped is there for what it changes."""
-        if isinstance(value, ast.Await):
-            value = value.value
-        if not isinstance(value, ast.Call) or _magic(value) is not None:
-            return
-        if isinstance(value.func, ast.Name) and value.func.id in _HARMLESS_CALLS:
-            return
-        self._touch(value.func)
-        for argument in (*value.args, *(k.value for k in value.keywords)):
-            self._touch(argument)
-
-    def _touch(self, node: ast.AST) -> None:
-        """The object behind `node` changes: its root name is given by this cell."""
-        if isinstance(node, ast.List | ast.Tuple):
-            for item in node.elts:
-                self._touch(item)
-            return
-        while isinstance(node, ast.Attribute | ast.Subscript | ast.Call | ast.Starred):
-            node = node.func if isinstance(node, ast.Call) else node.value
-        if isinstance(node, ast.Name):
-            self.gives.add(node.id)
-            self.needs.add(node.id)
-
-
-def _in_place(name: str) -> bool:
-    changing = ("set_", "manual_seed", "append", "extend", "update", "pop", "clear")
-    return (name.endswith("_") and not name.endswith("__")) or name.startswith(changing)
-
-
-def _magic(node: ast.Call) -> tuple[str, str, list[str]] | None:
-    """What IPython makes of a magic or a shell command: kind, name, texts."""
-    function = node.func
-    if not (
-        isinstance(function, ast.Attribute)
-        and isinstance(function.value, ast.Call)
-        and isinstance(function.value.func, ast.Name)
-        and function.value.func.id == "get_ipython"
-    ):
-        return None
-    texts = [
-        a.value
-        for a in node.args
-        if isinstance(a, ast.Constant) and isinstance(a.value, str)
-    ]
-    if function.attr in ("system", "getoutput"):
-        return "system", "", texts
-    if function.attr in ("run_line_magic", "run_cell_magic") and texts:
-        return "magic", texts[0], texts[1:]
-    return "magic", "", texts
+from attention_course.grade.inside.reading import THROUGH_CALL, Reading, in_place
 
 
 @dataclass(frozen=True)
@@ -292,19 +34,131 @@ def choose(
     `readings` has an entry for each cell that may run at all.
     """
     candidates = [i for i in readings if i < end]
-    if any(readings[i].dynamic for i in readings if cells[i]["kind"] != "demo"):
+    own = (i for i in readings if cells[i]["kind"] != "demo")
+    if any(readings[i].dynamic for i in own):
         return Choice(tuple(candidates), (), True)
-    needed = set(names)
-    chosen = {i for i in targets if i in readings and i < end}
-    for index in chosen:
-        needed |= readings[index].needs
-    changed = True
-    while changed:
-        changed = False
-        for index in candidates:
-            if index not in chosen and readings[index].gives & needed:
-                chosen.add(index)
-                needed |= readings[index].needs
-                changed = True
-    left = tuple(i for i in candidates if i not in chosen)
-    return Choice(tuple(sorted(chosen)), left, not left)
+    released = {i for i in candidates if cells[i]["kind"] == "demo"}
+    search = _Search(candidates, readings, released, end)
+    for index in candidates:
+        if index in set(targets) or readings[index].dynamic:
+            search.add(index)
+    for name in names:
+        search.need(name, end)
+    left = tuple(i for i in candidates if i not in search.chosen)
+    return Choice(tuple(sorted(search.chosen)), left, not left)
+
+
+class _Search:
+    def __init__(
+        self,
+        candidates: Sequence[int],
+        readings: Mapping[int, Reading],
+        released: set[int],
+        end: int,
+    ) -> None:
+        self.candidates = candidates
+        self.readings = readings
+        self.end = end
+        self.chosen: set[int] = set()
+        self.changes = _all_changes({i: readings[i] for i in candidates}, released)
+        self._waiting: list[int] = []
+
+    def add(self, index: int) -> None:
+        """Choose a cell, and all that it needs."""
+        if index not in self.chosen:
+            self.chosen.add(index)
+            self._waiting.append(index)
+        while self._waiting:
+            at = self._waiting.pop()
+            for name in self.readings[at].now:
+                self._before(name, at)
+            for name in self.readings[at].late:
+                # Looked up whenever it is called: any later change counts too.
+                self._before(name, at + 1)
+                for later in self.candidates:
+                    if later > at and self._gives(later, name):
+                        self._choose(later)
+
+    def need(self, name: str, at: int) -> None:
+        """Choose what gives `name` the value it has at that cell."""
+        self._before(name, at)
+        for index in list(self._waiting):
+            self.chosen.discard(index)
+        waiting, self._waiting = self._waiting, []
+        for index in waiting:
+            self.add(index)
+
+    def _before(self, name: str, at: int) -> None:
+        for index in reversed(self.candidates):
+            if index < at and self._gives(index, name):
+                self._choose(index)
+                if name in self.readings[index].sets:
+                    return
+
+    def _gives(self, index: int, name: str) -> bool:
+        return name in self.readings[index].sets or name in self.changes[index]
+
+    def _choose(self, index: int) -> None:
+        if index not in self.chosen:
+            self.chosen.add(index)
+            self._waiting.append(index)
+
+
+def _all_changes(
+    readings: Mapping[int, Reading], released: set[int]
+) -> dict[int, set[str]]:
+    """What each cell changes, also through functions, arguments and second names.
+
+    A module is changed by assigning to it and by calls that say so (`set_…`); a
+    student's cell also by any call on it whose result is not used.
+    """
+    effects = _effects(readings)
+    every = readings.values()
+    modules = {name for reading in every for name in reading.imports}
+    changing = {n for reading in every for n, f in reading.functions if f.arguments}
+    same: dict[str, set[str]] = {}
+    for reading in every:
+        for one, other in reading.same:
+            if one not in modules and other not in modules:
+                same.setdefault(one, set()).add(other)
+                same.setdefault(other, set()).add(one)
+    found = {}
+    for index, reading in readings.items():
+        changes = set(reading.changes)
+        for root, called in reading.dropped:
+            if root not in modules or index not in released or in_place(called):
+                changes.add(root)
+        for called, given in reading.calls:
+            if called in changing:
+                changes |= given - modules
+            changes |= effects.get(called, set())
+        for name in reading.now:
+            changes |= effects.get(name, set())
+        changes = {
+            name
+            for change in changes
+            if (name := change.removesuffix(THROUGH_CALL)) == change
+            or name not in modules
+        }
+        found[index] = changes.union(*(same.get(name, ()) for name in changes))
+    return found
+
+
+def _effects(readings: Mapping[int, Reading]) -> dict[str, set[str]]:
+    """By function: the names whose objects it changes, itself or through others."""
+    changes: dict[str, set[str]] = {}
+    needs: dict[str, set[str]] = {}
+    for reading in readings.values():
+        for name, function in reading.functions:
+            changes.setdefault(name, set()).update(function.changes)
+            needs.setdefault(name, set()).update(function.needs)
+    grew = True
+    while grew:
+        grew = False
+        for name, used in needs.items():
+            for other in used:
+                new = changes.get(other, set()) - changes[name]
+                if new:
+                    changes[name] |= new
+                    grew = True
+    return {name: found for name, found in changes.items() if found}

@@ -1,7 +1,7 @@
 """The filter of system calls under which a student's code runs.
 
-A short list of calls that no notebook needs and that reach other processes, the kernel's
-less trodden paths or namespaces. They fail with EPERM, as if the kernel lacked them.
+A short list of calls that no notebook needs and that reach other processes, the
+kernel's less trodden paths or namespaces. They fail with EPERM.
 """
 
 from __future__ import annotations

@@ -86,8 +86,8 @@ class Outputs:
 class Stream(io.TextIOBase):
     """sys.stdout or sys.stderr of a notebook."""
 
-    encoding = "utf-8"  # type: ignore[assignment]
-    errors = "replace"  # type: ignore[assignment]
+    encoding = "utf-8"
+    errors = "replace"
 
     def __init__(self, name: str, outputs: Outputs) -> None:
         """Collect what is written under `name`."""
@@ -187,13 +187,14 @@ class Shell(InteractiveShell):
 
     def init_display_pub(self) -> None:
         """Displayed objects become outputs."""
-        self.display_pub = _Publisher(parent=self, shell=self)
-        self.configurables.append(self.display_pub)
+        self._publisher = _Publisher(parent=self, shell=self)
+        self.display_pub = self._publisher
 
     def init_displayhook(self) -> None:
         """Results become outputs."""
         super().init_displayhook()
-        self.displayhook = _Hook(parent=self, shell=self)
+        self._hook = _Hook(parent=self, shell=self)
+        self.displayhook = self._hook
         self.display_trap.hook = self.displayhook
 
     def enable_gui(self, gui: Any = None) -> None:
@@ -224,9 +225,9 @@ class Shell(InteractiveShell):
     def start(self, most: int) -> None:
         """Take over the streams; keep at most `most` bytes of each cell's outputs."""
         self.outputs.most = most
-        self.display_pub.outputs = self.displayhook.outputs = self.outputs
-        sys.stdout = Stream("stdout", self.outputs)  # type: ignore[assignment]
-        sys.stderr = Stream("stderr", self.outputs)  # type: ignore[assignment]
+        self._publisher.outputs = self._hook.outputs = self.outputs
+        sys.stdout = Stream("stdout", self.outputs)
+        sys.stderr = Stream("stderr", self.outputs)
 
     def run(self, source: str) -> tuple[list[Output], tuple[str, str] | None]:
         """Run one cell: its outputs, and the error it ended with: class and text."""

@@ -8,6 +8,7 @@ has started is dead before the next one is.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -19,7 +20,7 @@ from typing import Any
 
 from attention_course.grade.inside import confine, kernel, wire
 from attention_course.grade.inside.notebook import GRACE, notebook_process
-from attention_course.grade.inside.plan import Reading
+from attention_course.grade.inside.reading import Reading
 from attention_course.grade.inside.shell import Shell
 
 LARGEST_FRAME = 16 * 2**20
@@ -201,15 +202,9 @@ def sweep(pid: int, own_namespace: bool) -> tuple[int, int]:
     """
     status, peak = 0, 0
     while True:
-        try:
-            if own_namespace:
-                os.kill(-1, signal.SIGKILL)
-            else:
-                os.killpg(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass  # nobody is left, or not yet the leader of a group
-        if not own_namespace:
-            _kill_one(pid)
+        for target in [-1] if own_namespace else _children():
+            with contextlib.suppress(ProcessLookupError):  # nobody is left
+                os.kill(target, signal.SIGKILL)
         try:
             ended, code, usage = os.wait4(-1, 0)
         except ChildProcessError:
@@ -219,11 +214,10 @@ def sweep(pid: int, own_namespace: bool) -> tuple[int, int]:
             status = code
 
 
-def _kill_one(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+def _children() -> list[int]:
+    """The children of this process, which its orphaned grandchildren become."""
+    with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+        return [int(word) for word in file.read().split()]
 
 
 def _end_after(action: Callable[[], None]) -> None:

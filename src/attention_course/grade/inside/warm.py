@@ -17,8 +17,11 @@ import socket
 import sys
 from typing import Any
 
+import safetensors.torch
+import torch
+
 from attention_course.grade.inside import kernel, wire
-from attention_course.grade.inside.plan import Reading, read_cell
+from attention_course.grade.inside.reading import Reading, read_cell
 from attention_course.grade.inside.shell import Shell, make_shell
 from attention_course.grade.inside.supervisor import supervise
 
@@ -81,7 +84,7 @@ class Warm:
 
     def _become_supervisor(self, run: int, tell: int) -> None:
         if self.settings["walls"]["namespaces"]:
-            kernel.fresh_namespaces(INNER_UID)
+            kernel.fresh_namespaces(INNER_UID, self.settings["walls"]["network"])
             child = os.fork()
             if child:
                 os.write(tell, str(child).encode())
@@ -108,15 +111,11 @@ class Warm:
 def _import_all() -> Shell:
     shell = make_shell()
     for name in (
-        "torch",
         "torch.nn.functional",
-        "safetensors.torch",
         "matplotlib.pyplot",
         "PIL.Image",
     ):
         importlib.import_module(name)
-    import torch
-
     import attention_course.learn
     from attention_course.learn.checking import explain_undefined
 
@@ -125,16 +124,22 @@ def _import_all() -> Shell:
     for module in pkgutil.walk_packages(attention_course.learn.__path__, prefix):
         importlib.import_module(module.name)
     explain_undefined(shell)
-    _exercise(torch)
+    _exercise(shell)
     return shell
 
 
-def _exercise(torch: Any) -> None:
+def _exercise(shell: Shell) -> None:
     """Touch what is set up at first use, so that no fork has to."""
     x = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
-    y = torch.nn.functional.softmax(x @ x.mT, dim=-1).sum()
-    torch.autograd.grad(y, x)
+    y = torch.nn.functional.softmax(x @ x.mT, dim=-1)
+    torch.autograd.grad(y, [x], torch.ones_like(y), allow_unused=True)
     torch.nn.functional.scaled_dot_product_attention(x[None], x[None], x[None])
+    torch.nn.MultiheadAttention(4, 2)(*[torch.zeros(3, 1, 4)] * 3)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+    safetensors.torch.load(safetensors.torch.save({"x": x.detach()}))
+    shell.transform_cell("x = 1")
+    repr(x)
 
 
 def _data_size() -> int:
@@ -161,5 +166,3 @@ def main(fd: int, settings: dict[str, Any]) -> int:
 
 if __name__ == "__main__":
     sys.exit(main(int(sys.argv[1]), json.loads(sys.argv[2])))
-
-

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from attention_course.grade.contract import Limits, Ran, Run
 from attention_course.grade.sandbox.box import Box, layers
 from attention_course.grade.sandbox.errors import SandboxDied, SandboxUnavailable
+from attention_course.grade.sandbox.selftest import run_self_test
 from attention_course.grade.sandbox.session import Session
 from attention_course.grade.sandbox.walls import Walls
 
@@ -27,7 +31,7 @@ class Sandbox:
     def __init__(
         self, limits: Limits | None = None, unsafe: bool = False, *, walls: Any = None
     ) -> None:
-        """`limits` are named in `layers`; each Run has its own. `walls` is for tests."""
+        """`layers` names `limits`; each Run has its own. `walls` is for tests."""
         self.limits = limits or Limits()
         self.unsafe = unsafe
         self._walls = walls or (Walls.none() if unsafe else Walls())
@@ -48,6 +52,18 @@ class Sandbox:
         """Layer → what is in force, in words; "none" where it is not."""
         with self._lock:
             return layers(self._started(), self.limits)
+
+    @property
+    def process(self) -> int:
+        """The process id, outside, of what was started."""
+        with self._lock:
+            return self._started().process.pid
+
+    @property
+    def user(self) -> int:
+        """The user, outside, that submissions run as."""
+        with self._lock:
+            return os.stat(f"/proc/{self._started().pid}").st_uid
 
     def run(self, run: Run) -> Ran:
         """Run one submission and observe its answers.
@@ -87,6 +103,15 @@ class Sandbox:
             self._box = None
 
 
-def self_test() -> None:
-    """Try from inside to reach what must be unreachable."""
-    raise NotImplementedError
+def self_test(sandbox: Sandbox | None = None, hidden: Iterable[Path] = ()) -> None:
+    """Try from inside to reach what must be out of reach.
+
+    Uses `sandbox`, or starts one. `hidden` are further files and folders that must not
+    be seen: the gradebook, the course. Raises `SandboxUnavailable`, naming the layer
+    that does not hold and what mends it.
+    """
+    if sandbox is not None:
+        run_self_test(sandbox, hidden)
+        return
+    with Sandbox() as own:
+        run_self_test(own, hidden)

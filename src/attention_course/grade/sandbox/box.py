@@ -54,7 +54,7 @@ class Box:
         self.cgroup = Cgroup()
         self.known: set[str] = set()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._said = tempfile.TemporaryFile()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  closed in close()
         name = f"attention-course-{os.getpid()}-{next(_number)}"
         uid = _student_uid() if walls.user and os.getuid() == 0 else None
         self.own_uid = uid is not None
@@ -81,11 +81,11 @@ class Box:
             "folder": NOTEBOOK,
             "shared_uid": _others_of_this_user(self.own_uid),
         }
-        environment = _environment()
+        variables = environment()
         if self.unsafe:
             self._folder = tempfile.TemporaryDirectory(prefix="attention-course-")
             settings["folder"] = self._folder.name
-            environment |= {
+            variables |= {
                 "PYTHONPATH": str(PACKAGE.parent),
                 "HOME": self._folder.name,
                 "MPLCONFIGDIR": f"{self._folder.name}/.matplotlib",
@@ -99,15 +99,13 @@ class Box:
             json.dumps(settings),
         ]
         if self.unsafe:
-            self.process = self._spawn(python, (theirs.fileno(),), environment)
+            self.process = self._spawn(python, (theirs.fileno(),), variables)
             self.pid = self.process.pid
             return
         told, tell = os.pipe()
         try:
             command = [*bubblewrap(self.walls, uid is not None, tell), *python]
-            own = environment if self.walls.environment else dict(os.environ)
-            if not self.walls.environment:
-                own |= environment
+            own = variables if self.walls.environment else os.environ | variables
             self.process = self._spawn(command, (theirs.fileno(), tell), own)
             os.close(tell)
             tell = -1
@@ -125,7 +123,7 @@ class Box:
             self.pid = int(found[1])
 
     def _spawn(
-        self, command: list[str], fds: tuple[int, ...], environment: dict[str, str]
+        self, command: list[str], fds: tuple[int, ...], variables: dict[str, str]
     ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             command,
@@ -133,7 +131,7 @@ class Box:
             stdout=self._said,
             stderr=self._said,
             pass_fds=fds,
-            env=environment,
+            env=variables,
             cwd="/" if not self.unsafe else None,
         )
 
@@ -146,11 +144,9 @@ class Box:
 
     def _refuse(self) -> Any:
         """Say which layer failed, from what bubblewrap or Python wrote."""
-        self.close()
+        self.process.kill()
+        self.process.wait()
         self._said.seek(0)
-        if os.environ.get("DEBUGBOX"):
-            print(self._said.read().decode())
-            self._said.seek(0)
         said = self._said.read().decode("utf-8", "replace").strip()
         last = said.splitlines()[-1] if said else "it ended without a word"
         if "bwrap:" in said:
@@ -185,6 +181,7 @@ class Box:
             process.kill()
             process.wait()
         self.cgroup.remove()
+        self._said.close()
         if self._folder is not None:
             self._folder.cleanup()
 
@@ -199,8 +196,7 @@ def bubblewrap(walls: Walls, own_uid: bool, info: int) -> list[str]:
     if program is None:
         raise SandboxUnavailable("bubblewrap", "bwrap is not on the PATH.", INSTALL)
     command = [program, "--unshare-uts", "--unshare-cgroup-try"]
-    if walls.outer:
-        command += ["--unshare-pid", "--unshare-ipc", "--as-pid-1"]
+    command += ["--unshare-pid", "--unshare-ipc", "--as-pid-1"]
     if walls.network:
         command += ["--unshare-net"]
     command += ["--new-session", "--die-with-parent", "--info-fd", str(info)]
@@ -211,21 +207,19 @@ def bubblewrap(walls: Walls, own_uid: bool, info: int) -> list[str]:
         command += ["--unshare-user", "--uid", "1000", "--gid", "1000"]
     if walls.environment:
         command += ["--clearenv"]
-        for name, value in _environment().items():
+        for name, value in environment().items():
             command += ["--setenv", name, value]
-    if not walls.files:
-        command += ["--bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
-        for place in (NOTEBOOK, COURSE):
-            command += ["--tmpfs", place] if not Path(place).exists() else []
-        return [*command, *_package(), "--chdir", "/"]
     command += [*_system(), *_python(), *_package()]
     command += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]
     command += ["--perms", "0755", "--dir", NOTEBOOK, "--chmod", "1777", "/tmp"]
+    if not walls.files:
+        command += ["--bind", *[str(PACKAGE.parent.parent)] * 2]
     command += ["--remount-ro", "/", "--remount-ro", "/dev"]
     return [*command, "--chdir", NOTEBOOK]
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """The variables of a sandbox: all that there are."""
     return {
         "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
         "PYTHONPATH": COURSE,

@@ -107,9 +107,10 @@ def _tensor(header: Mapping[str, Any], body: memoryview, key: Any) -> torch.Tens
     spec = header.get(key) if isinstance(key, str) else None
     if not isinstance(spec, dict):
         raise Garbled("a tensor is missing")
-    dtype = DTYPES.get(spec.get("dtype", "")) if _is_text(spec.get("dtype")) else None
-    shape, offsets = spec.get("shape"), spec.get("data_offsets")
-    if dtype is None or not _are_sizes(shape) or not _are_sizes(offsets):
+    kind = spec.get("dtype")
+    dtype = DTYPES.get(kind) if isinstance(kind, str) else None
+    shape, offsets = _sizes(spec.get("shape")), _sizes(spec.get("data_offsets"))
+    if dtype is None or shape is None or offsets is None:
         raise Garbled("a tensor is described wrongly")
     if len(shape) > MOST_DIMENSIONS or len(offsets) != 2:
         raise Garbled("a tensor is described wrongly")
@@ -130,10 +131,12 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _are_sizes(values: Any) -> bool:
-    return isinstance(values, list) and all(
+def _sizes(values: Any) -> list[int] | None:
+    if isinstance(values, list) and all(
         type(v) is int and 0 <= v < 2**48 for v in values
-    )
+    ):
+        return values
+    return None
 
 
 def _fact(item: str, value: Any) -> Any:
@@ -158,7 +161,9 @@ def _is_shapes(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and len(value) <= MOST_ITEMS
-        and all(len(k) <= LONGEST_NAME and _are_sizes(v) for k, v in value.items())
+        and all(
+            len(k) <= LONGEST_NAME and _sizes(v) is not None for k, v in value.items()
+        )
     )
 
 
@@ -181,11 +186,12 @@ def cell_said(data: bytes) -> CellSaid:
     if not isinstance(outputs, list):
         raise Garbled("no outputs")
     error = said.get("error")
-    named = isinstance(error, list) and len(error) == 2 and all(map(_is_text, error))
+    if not isinstance(error, list) or not all(map(_is_text, error)):
+        error = []
     return CellSaid(
         said["cell"],
         [made for output in outputs if (made := _output(output)) is not None],
-        (error[0], error[1]) if named else None,
+        (error[0], error[1]) if len(error) == 2 else None,
         said.get("late") is True,
     )
 

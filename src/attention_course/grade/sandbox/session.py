@@ -1,4 +1,4 @@
-"""One submission in the sandbox, seen from outside: what to run next, and for how long."""
+"""One submission in the sandbox, seen from outside: what to run, and how long."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import Any
 
 from attention_course.grade.contract import End, Ran, Run, RunCell
 from attention_course.grade.inside import wire
-from attention_course.grade.inside.notebook import GRACE
 from attention_course.grade.inside.wire import Garbled
 from attention_course.grade.sandbox import parse
-from attention_course.grade.sandbox.box import Box
+from attention_course.grade.sandbox.box import ALLOW, Box
+from attention_course.grade.sandbox.errors import SandboxUnavailable
 from attention_course.learn.answer_key import Observation
 
 MOST_RESTARTS = 3
@@ -125,7 +125,7 @@ class Session:
         return short
 
     def _settled(self, name: str, deadline: float, full: bool) -> Attempt:
-        """The last of the attempts, each without the cells that ended the one before."""
+        """The last attempt, each without the cells that ended the one before."""
         attempt = Attempt()
         for _ in range(1 + MOST_RESTARTS):
             attempt = self._attempt(
@@ -136,8 +136,6 @@ class Session:
         return attempt
 
     def _take(self, name: str, attempt: Attempt) -> None:
-        if attempt.plan.full and attempt.plan.left == () and len(self.code) > 1:
-            pass
         seen, end = self._seen(name, attempt)
         self.ran.seen[name], self.ran.ends[name] = seen, end
         if attempt.calls:
@@ -270,7 +268,9 @@ class Session:
         said = self.box.ask(None, time.monotonic() + ANSWER_SECONDS)
         self.pid = said["pid"]
         if not self.pid:
-            raise OSError("a submission's namespaces could not be made")
+            raise SandboxUnavailable(
+                "namespaces", "a submission's own could not be made.", ALLOW
+            )
         ours.sendall(_submission(self.run))
 
     def _finish(self) -> None:

@@ -9,16 +9,15 @@ from dataclasses import dataclass, fields
 class Walls:
     """Each wall of the sandbox; a test takes one away and sees the self-test refuse.
 
-    `network`, `files`, `environment` and `outer` (PID and IPC) are bubblewrap's;
-    `namespaces` are each submission's own; `rights` are capabilities and the `filter`
-    of system calls; `limits` are resource limits; `user` is a user of its own (root
-    only).
+    `files` and `environment` are bubblewrap's, `network` is its and each submission's
+    own; `namespaces` are each submission's own; `rights` are capabilities and the
+    `filter` of system calls; `limits` are resource limits and the control group; `user`
+    is a user of its own (root only).
     """
 
     network: bool = True
     files: bool = True
     environment: bool = True
-    outer: bool = True
     namespaces: bool = True
     rights: bool = True
     filter: bool = True

@@ -8,6 +8,7 @@ verdict is formed. Each module of this package registers its own.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable
@@ -50,6 +51,7 @@ def view(name: str, *, alone: tuple[str, ...] = ()) -> Callable[[View], View]:
     return register
 
 
+@functools.cache
 def _load() -> None:
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")

@@ -1,0 +1,505 @@
+"""Real submissions, good and bad, in the real sandbox."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from attention_course.grade.contract import Limits, Ran, Run, RunCell
+from attention_course.grade.sandbox import (
+    Sandbox,
+    SandboxUnavailable,
+    Walls,
+    self_test,
+)
+from attention_course.learn.answer_key import Case
+from attention_course.learn.encoding import encode
+from attention_course.learn.runner import write_plan
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or shutil.which("bwrap") is None,
+    reason="needs Linux and bubblewrap (sudo apt-get install bubblewrap)",
+)
+
+SHORT = Limits(
+    seconds=60.0,
+    cell_seconds=1.5,
+    memory=512 * 2**20,
+    processes=24,
+    file_size=8 * 2**20,
+    disk=16 * 2**20,
+    output=20_000,
+    outputs=60_000,
+    observed=4 * 2**20,
+)
+NUMBERS = [torch.arange(3.0) + n for n in range(3)]
+FACTOR = {"double": 2, "triple": 3}
+
+
+def plan(tmp: Path, name: str) -> bytes:
+    """Three cases for the exercise `name`, as the grader packs them."""
+    cases = []
+    for number, x in enumerate(NUMBERS):
+        tensors: dict[str, torch.Tensor] = {}
+        arguments = encode({"args": (x,), "kwargs": {}}, tensors, "in")
+        cases.append(
+            Case(f"c{number}", "", "function", arguments["dict"], tensors, seconds=2.0)
+            if "dict" not in arguments
+            else Case(f"c{number}", "", "function", arguments, tensors, seconds=2.0)
+        )
+    path = tmp / f"{name}.plan"
+    write_plan(path, {name: tuple(cases)})
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    tmp = tmp_path_factory.mktemp("plans")
+    return {name: plan(tmp, name) for name in FACTOR}
+
+
+@pytest.fixture(scope="module")
+def box():
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+RIGHT = {
+    name: f"def {name}(x):\n    return {factor} * x" for name, factor in FACTOR.items()
+}
+
+
+def notebook(first: str = RIGHT["double"], extra: str = "", last: str = "") -> tuple:
+    """Cells: an import, two exercises, and a student's own cells between and after."""
+    cells = [
+        RunCell("import", "demo", "import torch"),
+        RunCell("answer-1", "answer", textwrap.dedent(first), "double"),
+        RunCell("check-1", "check", "check(double)", "double"),
+        RunCell("answer-2", "answer", RIGHT["triple"], "triple"),
+        RunCell("check-2", "check", "check(triple)", "triple"),
+    ]
+    if extra:
+        cells.insert(1, RunCell("own", "student", textwrap.dedent(extra)))
+    if last:
+        cells.append(RunCell("last", "student", textwrap.dedent(last)))
+    return tuple(cells)
+
+
+def is_right(ran: Ran, name: str) -> bool:
+    """Whether every case of an exercise showed the right numbers."""
+    seen = ran.seen[name]
+    return len(seen) == len(NUMBERS) and all(
+        isinstance(o := seen[f"c{n}"].get("output"), torch.Tensor)
+        and torch.equal(o, FACTOR[name] * x)
+        for n, x in enumerate(NUMBERS)
+    )
+
+
+def text(ran: Ran, cell: str) -> str:
+    return "".join(o.get("text", "") for o in ran.outputs[cell])
+
+
+def submit(box: Sandbox, cases, *cells, limits=SHORT, **more) -> Ran:
+    return box.run(Run(cells, cases, limits=limits, **more))
+
+
+def test_right_answers_are_observed(box, cases):
+    ran = submit(box, cases, *notebook(extra="print('mine')"))
+    assert is_right(ran, "double")
+    assert is_right(ran, "triple")
+    assert ran.ends == {"double": "observed", "triple": "observed"}
+    assert text(ran, "own") == "mine\n"
+    assert ran.killed == {}
+    assert ran.layers["network"] == "no network"
+    assert ran.resources["full_run"] == 0
+
+
+def test_two_runs_show_the_same_bits(box, cases):
+    cells = notebook("import random\ndef double(x): return x * hash('a') * 2.0 ** -40")
+    one, two = (submit(box, cases, *cells).seen["double"] for _ in range(2))
+    assert all(torch.equal(one[c]["output"], two[c]["output"]) for c in one)
+
+
+ENDS_ITS_PROCESS = {
+    "exits": "import os; os._exit(0)",
+    "kills itself": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+    "kills all": "import os; os.kill(-1, 9); os.kill(0, 9)",
+    "kills its parent": "import os\nfor p in (os.getppid(), 1): os.kill(p, 9)\n1 / 0",
+    "crashes": "import ctypes; ctypes.string_at(0)",
+    "aborts": "import os; os.abort()",
+    "recurses": "def f(): return f()\nimport sys; sys.setrecursionlimit(10**9); f()",
+    "closes all": "import os; os.closerange(0, 10000)",
+    "stops": "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
+    "swallows": "while True:\n    try:\n        while True: pass\n"
+    "    except BaseException: pass",
+    "sleeps": "import time; time.sleep(1000)",
+    "forks": "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
+    "eats memory": "x = []\nwhile True: x.append(bytearray(2**24))",
+    "maps memory": "import mmap\nx = []\nwhile True:\n    x.append(mmap.mmap(-1, 2**26))\n"
+    "    x[-1].write(b'x' * 2**26)",
+    "exit": "raise SystemExit",
+}
+
+
+@pytest.mark.parametrize("what", ENDS_ITS_PROCESS)
+def test_a_cell_that_ends_its_process_costs_its_exercise_alone(box, cases, what):
+    """At the top of an answer's cell, before the answer is defined."""
+    cells = notebook(ENDS_ITS_PROCESS[what] + "\n" + RIGHT["double"])
+    ran = submit(box, cases, *cells)
+    assert is_right(ran, "triple"), ran
+    assert not is_right(ran, "double") or what == "kills all"
+    assert box.starts == 1, "the warm process died"
+
+
+@pytest.mark.parametrize("what", ENDS_ITS_PROCESS)
+def test_an_answer_that_ends_its_process_costs_its_exercise_alone(box, cases, what):
+    """Within the answer, while it is observed."""
+    body = textwrap.indent(ENDS_ITS_PROCESS[what], "    ")
+    ran = submit(box, cases, *notebook(f"def double(x):\n{body}\n    return 2 * x"))
+    assert is_right(ran, "triple"), ran
+    assert not is_right(ran, "double") or what == "kills all"
+    assert set(ran.seen["double"]) == {"c0", "c1", "c2"}
+    assert box.starts == 1, "the warm process died"
+
+
+def test_a_crash_in_one_case_keeps_those_before(box, cases):
+    ran = submit(
+        box,
+        cases,
+        *notebook("import os\ndef double(x): return 2 * x if x[0] < 1 else os._exit(1)"),
+    )
+    assert ran.ends["double"] == "died"
+    assert torch.equal(ran.seen["double"]["c0"]["output"], 2 * NUMBERS[0])
+    assert ran.seen["double"]["c1"]["raised"] == "ProcessDied"
+    assert is_right(ran, "triple")
+
+
+def test_what_a_cell_prints_is_cut_while_it_is_printed(box, cases):
+    ran = submit(
+        box,
+        cases,
+        *notebook(extra="print('x' * 50_000_000)", last="while True: print('y' * 999)"),
+    )
+    assert is_right(ran, "double")
+    assert is_right(ran, "triple")
+    assert len(text(ran, "own")) < 2 * SHORT.output
+    assert "not kept" in text(ran, "own")
+    assert "longer than 1.5 s" in ran.killed["last"]
+
+
+def test_disk_and_files_have_a_limit(box, cases):
+    ran = submit(
+        box,
+        cases,
+        *notebook(
+            extra="""
+            import os
+            for n in range(100):
+                try:
+                    open(f'/tmp/{n}', 'wb').write(b'x' * 2**20)
+                except OSError as error:
+                    print(n, error.strerror)
+                    break
+            open('/notebook/still', 'w').write('works')
+            """
+        ),
+    )
+    assert "No space left" in text(ran, "own")
+    assert is_right(ran, "double")
+
+
+def test_input_is_empty(box, cases):
+    ran = submit(box, cases, *notebook(extra="name = input('name? ')"))
+    assert ran.outputs["own"][-1]["ename"] == "EOFError"
+    assert is_right(ran, "double")
+
+
+def test_nothing_is_left_for_the_next_submission(box, cases):
+    marker = f"86400.{os.getpid()}"
+    leave = f"""
+    import subprocess, os, threading, time
+    subprocess.Popen(['sleep', '{marker}'], start_new_session=True)
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            time.sleep(1000)
+        os._exit(0)
+    open('/tmp/left', 'w').write('x')
+    torch.left = 1
+    threading.Thread(target=time.sleep, args=(1000,)).start()
+    """
+    first = submit(box, cases, *notebook(extra=leave))
+    assert is_right(first, "double")
+    running = [p for p in Path("/proc").glob("[0-9]*/cmdline") if _holds(p, marker)]
+    assert running == []
+    look = "import os\nprint(os.listdir('/tmp'), hasattr(torch, 'left'))"
+    second = submit(box, cases, *notebook(extra=look))
+    assert text(second, "own") == "[] False\n"
+
+
+def _holds(path: Path, marker: str) -> bool:
+    try:
+        return marker.encode() in path.read_bytes()
+    except OSError:
+        return False
+
+
+def test_cases_reach_no_output_and_no_other_exercise(box, cases):
+    spy = """
+    import os, threading, mmap
+    shared = mmap.mmap(-1, 4096)
+    here, there = os.pipe()
+    def double(x):
+        os.write(there, b'case')
+        shared.write(b'case')
+        for place in ('/tmp/case', '/notebook/case', '/dev/shm/case'):
+            open(place, 'w').write('case')
+        print('case')
+        return 2 * x
+    """
+    look = """
+    import os
+    print([os.path.exists(p) for p in ('/tmp/case', '/notebook/case', '/dev/shm/case')])
+    """
+    ran = submit(box, cases, *notebook(spy, last=look))
+    assert is_right(ran, "double")
+    assert text(ran, "last") == "[False, False, False]\n"
+    assert "case" not in text(ran, "answer-1")
+
+
+def test_forged_results_cannot_be_more_than_an_answer(box, cases):
+    """It owns its process, so it may write what it likes into its own result."""
+    forge = """
+    import os
+    def double(x):
+        for fd in range(3, 64):
+            try:
+                os.write(fd, b'c\\x00\\x00\\x00\\x04abcd' * 3)
+            except OSError:
+                pass
+        return 2 * x
+    """
+    ran = submit(box, cases, *notebook(forge))
+    assert ran.ends["double"] == "garbled"
+    assert is_right(ran, "triple")
+    early = "import os\nfor fd in range(3, 64):\n    try: os.write(fd, b'x' * 5000)\n"
+    early += "    except OSError: pass\n"
+    ran = submit(box, cases, *notebook(early + RIGHT["double"]))
+    assert is_right(ran, "triple")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "torch.empty(3, device='meta')",
+        "torch.zeros(3).to_sparse()",
+        "torch.zeros(10**5, 10**5)",
+        "torch.zeros(2**23)",
+        "type('T', (torch.Tensor,), {})(2 * x)",
+        "[[] for _ in range(10**6)]",
+        "type('L', (), {'__eq__': lambda *a: True, '__reduce__': lambda s: 1 / 0})()",
+        "iter([2 * x])",
+        "torch.full((3,), float('nan'))",
+        "torch.quantize_per_tensor(x, 0.1, 0, torch.qint8)",
+        "{i: x for i in range(10**5)}",
+        "__import__('functools').reduce(lambda a, b: [a], range(3000))",
+    ],
+)
+def test_strange_values_are_no_answer(box, cases, value):
+    ran = submit(box, cases, *notebook(f"def double(x): return {value}"))
+    assert not is_right(ran, "double")
+    assert is_right(ran, "triple")
+
+
+def test_accidents_of_honest_students_cost_nothing(box, cases):
+    warns = """
+    import warnings, sys, threading, time
+    def noisy():
+        while True:
+            print('tick'); time.sleep(0.01)
+    threading.Thread(target=noisy, daemon=True).start()
+    warnings.warn('careful')
+    print('oops', file=sys.stderr)
+    def double(x):
+        print('called'); warnings.warn('again')
+        return 2 * x
+    assert double(torch.ones(1)) == 3, 'I mistyped my own test'
+    """
+    ran = submit(box, cases, *notebook(warns))
+    assert is_right(ran, "double")
+    assert ran.outputs["answer-1"][-1]["ename"] == "AssertionError"
+    ran = submit(box, cases, *notebook(RIGHT["double"] + "\nwhile True: pass"))
+    assert is_right(ran, "double"), "a slow test below the answer"
+    assert "interrupted" in ran.killed["answer-1"]
+    assert is_right(ran, "triple")
+
+
+def test_a_syntax_error_leaves_one_exercise_undefined(box, cases):
+    ran = submit(box, cases, *notebook("def double(x) return 2 * x"))
+    assert ran.ends == {"double": "undefined", "triple": "observed"}
+    assert ran.outputs["answer-1"][-1]["ename"] == "SyntaxError"
+
+
+def test_an_answer_below_its_check_is_found(box, cases):
+    cells = notebook("# later", last=RIGHT["double"])
+    assert is_right(submit(box, cases, *cells), "double")
+
+
+def test_outputs_are_those_of_a_notebook(box):
+    cells = (
+        RunCell("a", "student", "print('one'); 1 + 1"),
+        RunCell("b", "student", "1 / 0"),
+        RunCell(
+            "c",
+            "student",
+            "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1, 2]);",
+        ),
+        RunCell("d", "student", "from IPython.display import HTML\nHTML('<b>x</b>')"),
+        RunCell("e", "student", "import asyncio\nawait asyncio.sleep(0)\n%time 2 ** 2"),
+        RunCell(
+            "f",
+            "student",
+            "import ipywidgets\nipywidgets.interact(lambda n: n, n=(1, 3));",
+        ),
+        RunCell("g", "student", "!echo hello"),
+        RunCell("h", "student", "%nonsense"),
+    )
+    ran = box.run(Run(cells, {}, limits=Limits(cell_seconds=30.0)))
+    assert ran.killed == {}
+    out = ran.outputs
+    assert out["a"][0] == {"output_type": "stream", "name": "stdout", "text": "one\n"}
+    assert out["a"][1]["data"] == {"text/plain": "2"}
+    assert out["b"][0]["ename"] == "ZeroDivisionError"
+    assert "image/png" in out["c"][-1]["data"]
+    assert out["d"][0]["data"]["text/html"] == "<b>x</b>"
+    assert out["e"][-1]["data"] == {"text/plain": "4"}
+    assert all(o["output_type"] != "error" for o in out["f"])
+
+
+def test_calls_of_watched_functions_are_counted(box, cases):
+    name = "torch.nn.functional.scaled_dot_product_attention"
+    answer = """
+    import torch.nn.functional as F
+    F.scaled_dot_product_attention(torch.ones(1, 1, 1), torch.ones(1, 1, 1), torch.ones(1, 1, 1))
+    def double(x):
+        a = torch.ones(1, 1, 1)
+        F.scaled_dot_product_attention(a, a, a)
+        return 2 * x
+    """
+    ran = submit(box, cases, *notebook(answer), watch=(name,))
+    assert is_right(ran, "double")
+    assert ran.calls == {"double": {name: 3}}
+
+
+def test_the_whole_time_is_limited_and_shared(box, cases):
+    slow = "import time\ndef double(x):\n    time.sleep(50)\n    return 2 * x"
+    limits = Limits(seconds=12.0, cell_seconds=5.0)
+    began = time.monotonic()
+    ran = submit(box, cases, *notebook(slow), limits=limits)
+    assert time.monotonic() - began < 30
+    assert ran.ends["double"] == "took too long"
+    assert is_right(ran, "triple")
+
+
+def test_the_sandbox_starts_again_when_its_warm_process_dies(cases):
+    with Sandbox() as sandbox:
+        os.kill(sandbox.process, 9)
+        assert is_right(submit(sandbox, cases, *notebook()), "double")
+        assert sandbox.starts == 2
+
+
+# -- what the fast way leaves out
+
+
+LEAN = """
+config = {'factor': 2}
+"""
+
+
+@pytest.mark.parametrize(
+    ("demo", "answer"),
+    [
+        ("factor = 2", "def double(x): return factor * x"),
+        ("box = {}\nbox['factor'] = 2", "def double(x): return box['factor'] * x"),
+        ("globals()['factor'] = 2", "def double(x): return factor * x"),
+        ("import builtins\nbuiltins.factor = 2", "def double(x): return factor * x"),
+        ("torch.factor = 2", "def double(x): return torch.factor * x"),
+        ("setattr(torch, 'factor', 2)", "def double(x): return torch.factor * x"),
+        ("exec('factor = 2')", "def double(x): return factor * x"),
+        ("open('f', 'w').write('2')", "def double(x): return int(open('f').read()) * x"),
+        ("from math import *", "def double(x): return round(e - 0.7) * x"),
+        ("class A: n = 2", "def double(x): return globals()['A'].n * x"),
+        ("factor = 2", "def double(x): return eval('factor') * x"),
+        ("factor = 2", "def double(x): return get_ipython().user_ns['factor'] * x"),
+    ],
+)
+def test_what_a_full_run_passes_the_fast_way_passes(box, cases, demo, answer):
+    cells = list(notebook(answer))
+    cells.insert(1, RunCell("demo", "demo", demo))
+    cells.insert(2, RunCell("costly", "demo", "print('left out where possible')"))
+    ran = submit(box, cases, *cells)
+    assert is_right(ran, "double"), ran
+    assert is_right(ran, "triple")
+
+
+def test_costly_cells_are_left_out(box, cases):
+    cells = list(notebook(RIGHT["double"]))
+    cells.insert(1, RunCell("costly", "demo", "import time\nresult = time.sleep(9)"))
+    ran = submit(box, cases, *cells)
+    assert ran.skipped == ("costly",)
+    assert is_right(ran, "double")
+    assert ran.resources["wall_seconds"] < 9
+    cells[1] = RunCell("costly", "demo", "result = print('ran')")
+    ran = submit(box, cases, *cells, full=True)
+    assert ran.skipped == ()
+    assert text(ran, "costly") == "ran\n"
+
+
+# -- the walls
+
+
+def test_the_sandbox_holds(box):
+    self_test(box)
+
+
+@pytest.mark.parametrize(
+    ("wall", "layer"),
+    [
+        ("network", "network"),
+        ("files", "files"),
+        ("environment", "environment"),
+        ("namespaces", "leftovers"),
+        ("rights", "rights"),
+        ("filter", "system calls"),
+        ("limits", "limits"),
+        ("user", "namespaces"),
+    ],
+)
+def test_each_missing_layer_is_named(wall, layer, monkeypatch):
+    if wall == "user" and os.getuid() != 0:
+        pytest.skip("only root can do without a user of its own")
+    monkeypatch.setenv("COURSE_PASSWORD", "1234")
+    with Sandbox(walls=Walls(**{wall: False})) as broken:
+        with pytest.raises(SandboxUnavailable) as refused:
+            self_test(broken)
+    assert refused.value.layer == layer
+
+
+def test_a_system_without_bubblewrap_is_told_what_to_install(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(SandboxUnavailable, match="apt-get install bubblewrap"):
+        Sandbox().__enter__()
+
+
+def test_unsafe_says_so_in_every_layer(cases):
+    with Sandbox(unsafe=True) as sandbox:
+        ran = submit(sandbox, cases, *notebook())
+    assert is_right(ran, "double")
+    assert {v for k, v in ran.layers.items() if k != "time"} == {"none"}
