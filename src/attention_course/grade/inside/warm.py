@@ -161,5 +161,3 @@ def main(fd: int, settings: dict[str, Any]) -> int:
 
 if __name__ == "__main__":
     sys.exit(main(int(sys.argv[1]), json.loads(sys.argv[2])))
-
-

@@ -114,7 +114,9 @@ def _version_2(name: str, path: str | None) -> Cgroup:
     place = root / path.lstrip("/")
     while True:
         control = place / "cgroup.subtree_control"
-        enabled = control.read_text(encoding="ascii").split() if control.exists() else []
+        enabled = (
+            control.read_text(encoding="ascii").split() if control.exists() else []
+        )
         wanted = [c for c in ("memory", "pids") if c in enabled]
         if wanted and os.access(place / "cgroup.procs", os.W_OK):
             folder = place / name
