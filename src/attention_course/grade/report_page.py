@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -123,7 +124,7 @@ def _teach_again(made: ClassInsight) -> Iterator[str]:
     for name, mistake in found[:MOST_SHOWN]:
         where = made.exercises[name].section
         yield (
-            f'<tr><td class="number">{mistake.count}</td><td>{html(mistake.hint)}<br>'
+            f'<tr><td class="number">{mistake.count}</td><td>{_hint(mistake.hint)}<br>'
             f'<span class="soft"><code>{html(name)}</code>: '
             f"{html(_words(mistake.name))}</span></td><td>{html(where)}</td></tr>"
         )
@@ -168,12 +169,18 @@ def _mistake(mistake: MistakeCount) -> str:
     names += f" and {more} more" if more else ""
     return (
         f"<strong>{mistake.count}</strong> × {html(_words(mistake.name))}: "
-        f'{html(mistake.hint)} <span class="soft">({names})</span>'
+        f'{_hint(mistake.hint)} <span class="soft">({names})</span>'
     )
 
 
 def _words(name: str) -> str:
-    return name.replace("_", " ")
+    """A mistake's name as words: `no_scale` and `NoScale` are "no scale"."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").lower()
+
+
+def _hint(text: str) -> str:
+    """A hint with its `code` as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html(text))
 
 
 def _attention(made: ClassInsight) -> Iterator[str]:
