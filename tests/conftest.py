@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import sys
 import textwrap
 from pathlib import Path
@@ -121,3 +123,38 @@ def tiny(tmp_path: Path) -> Path:
     (folder / "chapter.py").write_text(CHAPTER.lstrip(), encoding="utf-8")
     (folder / "exercises.py").write_text(textwrap.dedent(EXERCISES), encoding="utf-8")
     return tmp_path
+
+
+RIGHT_ANSWERS = {
+    "double": "def double(x):\n    return x + x",
+    "negate": "def negate(x):\n    return -x",
+}
+
+
+@pytest.fixture(scope="session")
+def built_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A course with one tiny chapter, 90_tiny, built. Copy it before you change it."""
+    from attention_course.author.build import build
+
+    root = tmp_path_factory.mktemp("tiny")
+    folder = root / "chapters" / "90_tiny"
+    folder.mkdir(parents=True)
+    (folder / "chapter.py").write_text(CHAPTER.lstrip(), encoding="utf-8")
+    (folder / "exercises.py").write_text(textwrap.dedent(EXERCISES), encoding="utf-8")
+    assert not build(root, [folder], jobs=1).failed
+    shutil.copy(ROOT / "nbgrader_config.py", root)
+    return root
+
+
+def hand_in_tiny(root: Path, student: str, answers: dict[str, str]) -> Path:
+    """Hand in 90_tiny with some answers; returns the notebook's path."""
+    released = root / "release" / "90_tiny" / "90_tiny.ipynb"
+    notebook = json.loads(released.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        name = cell["id"].removeprefix("answer-")
+        if name in answers:
+            cell["source"] = answers[name]
+    target = root / "submitted" / student / "90_tiny" / "90_tiny.ipynb"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(notebook), encoding="utf-8")
+    return target

@@ -12,18 +12,11 @@ import torch
 from conftest import ROOT
 
 from attention_course.author.keys import UnsoundReference
-from attention_course.grade import papers as papers_module
+from attention_course.grade import keys as keys_module
 from attention_course.grade.contract import RunCell
 from attention_course.grade.judging import judge_exercise
-from attention_course.grade.papers import (
-    PAPERS,
-    Keys,
-    Paper,
-    blinded,
-    choose_papers,
-    make_sound_key,
-    unblinded,
-)
+from attention_course.grade.keys import Keys, blinded, make_sound_key, unblinded
+from attention_course.grade.papers import PAPERS, Paper, choose_papers
 from attention_course.grade.release import Bundle, read_bundle
 from attention_course.grade.shortcuts import find_shortcuts
 from attention_course.learn.answer_key import Observation
@@ -135,12 +128,12 @@ def test_a_seed_that_is_unfair_to_a_right_answer_is_replaced(
         asked.append(len(asked))
         return "with_einsum" if len(asked) < 3 else None
 
-    monkeypatch.setattr(papers_module, "_failing_alternative", failing)
+    monkeypatch.setattr(keys_module, "_failing_alternative", failing)
     key = make_sound_key(exercise, 4, 7, mistakes=False)
     assert len(asked) == 3
     first, second = (k.expected[k.cases[0].name]["attn_output"] for k in (plain, key))
     assert not torch.equal(first, second)
-    monkeypatch.setattr(papers_module, "_failing_alternative", lambda *_: "einsum")
+    monkeypatch.setattr(keys_module, "_failing_alternative", lambda *_: "einsum")
     with pytest.raises(UnsoundReference, match="einsum loses points"):
         make_sound_key(exercise, 4, 7, mistakes=False)
 

@@ -21,7 +21,7 @@ from attention_course.grade.handed_in import (
 from attention_course.grade.papers import choose_papers
 from attention_course.grade.release import Bundle
 from attention_course.grade.store import Known, Store, result_key
-from attention_course.grade.worker import Settings, Task
+from attention_course.grade.tasks import Settings, Task
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from attention_course.grade.course import Course, open_course
 from attention_course.grade.grading import Summary, entries, grade_chapter
 from attention_course.grade.pool import MakeWorkers, local_workers
 from attention_course.grade.progress import Bar
-from attention_course.grade.worker import SANDBOX, Settings
+from attention_course.grade.tasks import SANDBOX, Settings
 
 ALL_GRADED, SOME_HELD = 0, 1
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from attention_course.learn.answer_key import Observation
+if TYPE_CHECKING:  # torch is not wanted where results are only kept
+    from attention_course.learn.answer_key import Observation
 
 CellKind = Literal["markdown", "demo", "answer", "check", "student"]
 """`demo`: a code cell byte for byte as released. `student`: a code cell that is not in

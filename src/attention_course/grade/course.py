@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import runpy
 import secrets
 import time
 from collections.abc import Iterator
@@ -63,16 +64,20 @@ def open_course(root: Path, db_url: str | None = None) -> Course:
 
     Raises `GradingError` if that file cannot be read.
     """
-    from traitlets.config.loader import Config, PyFileConfigLoader
+    from traitlets.config.loader import Config
 
     config = Config()
-    if (root / "nbgrader_config.py").exists():
+    path = root / "nbgrader_config.py"
+    if path.exists():
+        given = {"get_config": lambda: config}
         try:
-            config = PyFileConfigLoader("nbgrader_config.py", str(root)).load_config()
+            # Its `c` may be another one: the file may import get_config itself.
+            set_up = runpy.run_path(str(path), init_globals=given).get("c", config)
         except Exception as error:  # an instructor's own code
             raise GradingError(
-                f"{root / 'nbgrader_config.py'} fails: {type(error).__name__}: {error}"
+                f"{path} fails: {type(error).__name__}: {error}"
             ) from error
+        config.merge(set_up)
     named = config.CourseDirectory
     url = db_url or named.get("db_url") or f"sqlite:///{root / 'gradebook.db'}"
     return Course(root, url, named.get("course_id") or "default_course", config)

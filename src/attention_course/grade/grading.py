@@ -30,7 +30,7 @@ from attention_course.grade.pool import MakeWorkers, Workers, local_workers
 from attention_course.grade.progress import Progress, Silent
 from attention_course.grade.release import Bundle, read_bundle
 from attention_course.grade.store import Store
-from attention_course.grade.worker import Graded, Settings
+from attention_course.grade.tasks import Graded, Settings
 
 BATCH = 100
 BATCH_SECONDS = 5.0
@@ -271,9 +271,9 @@ class _Run:
 
     def _failed(self, submission: Submission, error: Exception) -> None:
         """What a worker raises: without a sandbox nothing goes on."""
-        if isinstance(error, ValueError) or type(error).__name__ == (
-            "SandboxUnavailable"
-        ):
+        from attention_course.grade.sandbox import SandboxUnavailable
+
+        if isinstance(error, ValueError | SandboxUnavailable):
             raise GradingError(str(error)) from error
         told = f"{type(error).__name__}: {error}"[:200]
         self._keep_lost(

@@ -29,7 +29,8 @@ from torch import Tensor
 
 from attention_course.grade.contract import End
 from attention_course.grade.harmless import line
-from attention_course.grade.papers import Keys, Paper, unblinded
+from attention_course.grade.keys import Keys, unblinded
+from attention_course.grade.papers import Paper
 from attention_course.learn.answer_key import ExerciseKey, Observation
 from attention_course.learn.runner import died
 from attention_course.learn.verdict import AspectVerdict, Verdict, judge, share_points

@@ -19,7 +19,8 @@ from attention_course.grade.books import Bookkeeper, HeldSubmission
 from attention_course.grade.course import open_course
 from attention_course.grade.release import Bundle, read_bundle
 from attention_course.grade.store import Store
-from attention_course.grade.worker import Desk, Settings
+from attention_course.grade.tasks import Settings
+from attention_course.grade.worker import Desk
 
 
 class SubmissionHeld(Exception):

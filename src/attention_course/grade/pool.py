@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Protocol
 
-from attention_course.grade.worker import Graded, Settings, Task, grade
+from attention_course.grade.tasks import Graded, Settings, Task
 
 PR_SET_PDEATHSIG = 1
 
@@ -82,6 +82,8 @@ def _start(bundle: bytes, settings: Settings, parent: int) -> None:
 
 
 def _grade(task: Task) -> Graded:
+    from attention_course.grade.worker import grade
+
     assert _bench is not None
     return grade(_bench[0], task, _bench[1])
 

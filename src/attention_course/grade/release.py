@@ -11,9 +11,10 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from attention_course.author.exercise import Exercise, load_exercises
+if TYPE_CHECKING:  # torch is not wanted where results are only kept
+    from attention_course.author.exercise import Exercise
 
 LARGEST_FILE = 64 * 2**20
 Role = Literal["markdown", "demo", "answer", "check"]
@@ -111,6 +112,8 @@ class Bundle:
     @functools.cached_property
     def exercises(self) -> dict[str, Exercise]:
         """The exercises' specifications. Runs the course's own exercises.py."""
+        from attention_course.author.exercise import load_exercises
+
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / self.chapter / "exercises.py"
             path.parent.mkdir()

@@ -15,7 +15,8 @@ from attention_course.grade.environment import environment_hash
 from attention_course.grade.handed_in import HandedIn, choose, list_folder
 from attention_course.grade.papers import Paper
 from attention_course.grade.release import read_bundle
-from attention_course.grade.worker import Settings, Task, grade
+from attention_course.grade.tasks import Settings, Task
+from attention_course.grade.worker import grade
 
 SAME, ANOTHER = 0, 1
 

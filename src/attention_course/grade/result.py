@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attention_course.grade.contract import Held
-from attention_course.grade.judging import Judged
 from attention_course.grade.papers import Paper
+
+if TYPE_CHECKING:  # torch is not wanted where results are only kept
+    from attention_course.grade.judging import Judged
 
 SCHEMA = 1
 

@@ -12,59 +12,21 @@ import importlib
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from attention_course.grade import result as results
 from attention_course.grade.autograded import make_notebook
-from attention_course.grade.contract import Held, Intake, Limits, Ran, Run
+from attention_course.grade.contract import Held, Intake, Ran, Run
 from attention_course.grade.environment import environment_hash
 from attention_course.grade.intake import take_in
 from attention_course.grade.judging import judge_exercise
-from attention_course.grade.papers import Keys, Paper, blinded
+from attention_course.grade.keys import Keys, blinded
+from attention_course.grade.papers import Paper
 from attention_course.grade.release import Bundle
+from attention_course.grade.sandbox import SandboxDied
 from attention_course.grade.shortcuts import find_shortcuts
+from attention_course.grade.tasks import Graded, Settings, Task
 from attention_course.learn.runner import pack_plan
-
-SANDBOX = "attention_course.grade.sandbox:Sandbox"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a worker grades: the same for every submission of a run.
-
-    `keys` is a folder in which answer keys are kept, where there is one; `sandbox`
-    names the class that runs students' code.
-    """
-
-    limits: Limits = field(default_factory=Limits)
-    unsafe: bool = False
-    keys: Path | None = None
-    sandbox: str = SANDBOX
-
-
-@dataclass(frozen=True)
-class Task:
-    """One submission: the notebook's bytes, what was noticed, and its secret papers."""
-
-    data: bytes
-    hash: str
-    papers: dict[str, Paper]
-    noticed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Graded:
-    """What comes out: the result without its student, the notebook, and how it ran.
-
-    `notebook` is None for a submission that is held. `run` tells what differs from one
-    time to the next: resources, and seconds of each part.
-    """
-
-    result: dict[str, Any]
-    notebook: bytes | None
-    run: dict[str, Any]
 
 
 def grade(bundle: bytes, task: Task, settings: Settings) -> Graded:
@@ -195,7 +157,7 @@ class Desk:
             sandbox = self.sandbox
             try:
                 return sandbox.run(run)
-            except OSError as error:
+            except (OSError, SandboxDied) as error:
                 told = f"{type(error).__name__}: {error}"
                 self.close()
         return Held(

@@ -9,7 +9,11 @@ class SandboxUnavailable(RuntimeError):
     def __init__(self, layer: str, problem: str, cure: str) -> None:
         """Name the `layer`, the `problem` and what mends it."""
         self.layer = layer
+        self._parts = (layer, problem, cure)
         super().__init__(f"The sandbox has no {layer}: {problem} {cure}")
+
+    def __reduce__(self) -> tuple[type, tuple[str, ...]]:
+        return type(self), self._parts  # it comes back from worker processes
 
 
 class SandboxDied(RuntimeError):

@@ -1,0 +1,178 @@
+"""The answer keys of papers: made once, kept, sound; and their cases, blinded."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from attention_course.author.exercise import Exercise
+from attention_course.author.keys import UnsoundReference, make_exercise_key
+from attention_course.grade.files import write_beside
+from attention_course.grade.papers import Paper, draw
+from attention_course.grade.release import Bundle
+from attention_course.learn.answer_key import (
+    AnswerKey,
+    Case,
+    ExerciseKey,
+    Observation,
+)
+from attention_course.learn.observation import observe
+from attention_course.learn.protocols import arguments_of_views
+from attention_course.learn.verdict import judge
+
+ATTEMPTS = 5
+
+
+@dataclass
+class Keys:
+    """Answer keys by exercise and paper: made once, kept in memory and in a folder.
+
+    `folder` may be None; `environment` is a hash of what else a key depends on.
+    """
+
+    bundle: Bundle
+    environment: str
+    folder: Path | None = None
+    _memory: dict[tuple[str, int, bool], ExerciseKey] = field(default_factory=dict)
+
+    def get(
+        self, exercise: str, paper: Paper, *, mistakes: bool = False
+    ) -> ExerciseKey:
+        """The key of one paper, with or without the known mistakes."""
+        known = (exercise, paper.seed, mistakes)
+        if known not in self._memory:
+            self._memory[known] = self._load(exercise, paper, mistakes)
+        return self._memory[known]
+
+    def _load(self, exercise: str, paper: Paper, mistakes: bool) -> ExerciseKey:
+        path = self._path(exercise, paper, mistakes)
+        if path is not None and path.exists():
+            try:
+                return AnswerKey.read(path).exercises[exercise]
+            except ValueError:
+                path.unlink()  # cut off while it was written: made again
+        points = self.bundle.points[exercise]
+        key = make_sound_key(
+            self.bundle.exercises[exercise], points, paper.seed, mistakes=mistakes
+        )
+        if path is not None:
+            whole = AnswerKey(self.bundle.chapter, 0, {exercise: key})
+            write_beside(path, whole.to_bytes())
+        return key
+
+    def _path(self, exercise: str, paper: Paper, mistakes: bool) -> Path | None:
+        if self.folder is None:
+            return None
+        words = (
+            self.environment,
+            self.bundle.exercises_hash,
+            exercise,
+            str(self.bundle.points[exercise]),
+            str(paper.seed),
+            "mistakes" if mistakes else "reference",
+        )
+        name = hashlib.sha256("\0".join(words).encode()).hexdigest()[:32]
+        return self.folder / self.bundle.chapter / f"{name}.safetensors"
+
+
+def make_sound_key(
+    exercise: Exercise, points: float, seed: int, *, mistakes: bool
+) -> ExerciseKey:
+    """The key of a seed under which every answer that is known to be right passes.
+
+    A seed that draws unlucky inputs, on which a right answer would lose points to
+    rounding, is replaced by one derived from it. Raises `UnsoundReference` if several
+    are unlucky: then the exercise is at fault.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    problem = ""
+    try:
+        for attempt in range(ATTEMPTS):
+            used = seed if attempt == 0 else draw(str(seed).encode(), str(attempt))
+            try:
+                key = make_exercise_key(exercise, points, used, mistakes=False)
+            except UnsoundReference as error:
+                problem = str(error)
+                continue
+            failing = _failing_alternative(exercise, key)
+            if failing is None:
+                if mistakes:
+                    return make_exercise_key(exercise, points, used, mistakes=True)
+                return key
+            problem = f"the right answer {failing} loses points"
+    finally:
+        torch.set_num_threads(threads)
+    raise UnsoundReference(
+        f"exercise {exercise.name}: {ATTEMPTS} seeds in a row are unsound: {problem}"
+    )
+
+
+def _failing_alternative(exercise: Exercise, key: ExerciseKey) -> str | None:
+    for name, answer in exercise.alternatives.items():
+        if not judge(key, observe(answer, key.cases)).complete:
+            return name
+    return None
+
+
+def blinded(key: ExerciseKey, paper: Paper) -> tuple[Case, ...]:
+    """The paper's cases as the student's process may see them: inputs alone.
+
+    Their names tell nothing, and their order is the paper's own: no position stands
+    for an aspect. Arguments that only a view needs are left out.
+    """
+    return tuple(
+        dataclasses.replace(
+            key.cases[index],
+            name=str(place),
+            aspect="",
+            note="",
+            tolerance=None,
+            view=None,
+            arguments=_without(key.cases[index]),
+            tensors=_tensors_of(key.cases[index]),
+        )
+        for place, index in enumerate(_order(key, paper))
+    )
+
+
+def unblinded(
+    key: ExerciseKey, paper: Paper, seen: Mapping[str, Observation]
+) -> dict[str, Observation]:
+    """Observations of the blinded cases under the cases' own names."""
+    return {
+        key.cases[index].name: seen[str(place)]
+        for place, index in enumerate(_order(key, paper))
+        if str(place) in seen
+    }
+
+
+def _order(key: ExerciseKey, paper: Paper) -> list[int]:
+    order = list(range(len(key.cases)))
+    random.Random(paper.seed).shuffle(order)
+    return order
+
+
+def _without(case: Case) -> Mapping[str, object]:
+    dropped = arguments_of_views(case.view)
+    if not dropped:
+        return case.arguments
+    kept = {k: v for k, v in case.arguments["dict"].items() if k not in dropped}
+    return {"dict": kept}
+
+
+def _tensors_of(case: Case) -> Mapping[str, torch.Tensor]:
+    dropped = tuple(f".{name}" for name in arguments_of_views(case.view))
+    if not dropped:
+        return case.tensors
+    return {
+        name: tensor
+        for name, tensor in case.tensors.items()
+        if not any(name == d or name.startswith(f"{d}.") for d in dropped)
+    }
