@@ -115,6 +115,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="run students' code with your own rights; every result says so",
     )
+    grade.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="grade on a dask cluster, like tcp://10.0.0.7:8786",
+    )
     grade.set_defaults(run=_grade)
 
     demo = commands.add_parser(
