@@ -15,7 +15,7 @@ export PYTHONUTF8 = 1
 # nbgrader calls alembic by name.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help setup lab demo test build nbval nbval-gpu unit lint types bench lock clean
+.PHONY: help setup hub hub-setup lab demo test build nbval nbval-gpu unit lint types bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -34,10 +34,11 @@ $(STAMP):
 	@test -x $(BIN)/python || $(FOUND) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements
 	@rm -f $(VENV)/.stamp-* && touch $@
 
 lab: setup ## open JupyterLab on the release notebooks
-	$(BIN)/jupyter lab --notebook-dir=release --LabApp.news_url=None $(AS_ROOT)
+	$(BIN)/jupyter lab --notebook-dir=release $(AS_ROOT)
 
 demo: setup ## take a sample class through the whole course
 	@$(BIN)/attention-course demo
@@ -54,6 +55,13 @@ nbval: setup ## re-execute notebooks/ and solutions/ (DEVICE=cuda: on the GPU)
 # The GPU half says so if there is no GPU.
 nbval-gpu: setup
 	@$(BIN)/attention-course nbval --device cuda --jobs 1 --if-present
+
+hub: hub-setup ## a JupyterHub on loopback: one instructor, two students (as root)
+	@$(BIN)/python -m attention_course.hub build/hub --proxy build/node/node_modules/.bin/configurable-http-proxy
+
+hub-setup: setup
+	@test -x build/node/node_modules/.bin/configurable-http-proxy || \
+		npm install --silent --no-save --prefix build/node configurable-http-proxy@5
 
 lint: setup ## style and types
 	$(BIN)/ruff check .

@@ -64,6 +64,10 @@ def _jobs(options: argparse.Namespace) -> int:
 
 
 def _workers(options: argparse.Namespace) -> MakeWorkers:
+    if options.scheduler:
+        from attention_course.grade.cluster import cluster_workers
+
+        return cluster_workers(options.scheduler)
     return local_workers(_jobs(options))
 
 

@@ -1,0 +1,221 @@
+"""A class on a real JupyterHub: fetch, work, submit, collect, grade, give feedback."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from hub_client import Visitor
+from lab import free_port, wait_for_port
+
+from attention_course.author.chapter import BEGIN, END, read_chapter
+from attention_course.hub.people import COURSE, people
+
+SLUG = "00_orientation"
+PROXY = ROOT / "build" / "node" / "node_modules" / ".bin" / "configurable-http-proxy"
+
+pytestmark = [
+    pytest.mark.skipif(
+        not hasattr(os, "geteuid") or os.geteuid() != 0,
+        reason="a hub starts servers under several user ids: run the tests as root",
+    ),
+    pytest.mark.skipif(
+        not shutil.which("bwrap"), reason="bubblewrap is not installed: `make setup`"
+    ),
+    pytest.mark.skipif(
+        not PROXY.exists(),
+        reason="the hub's proxy is not installed: `make hub-setup` (needs Node.js)",
+    ),
+]
+
+
+@dataclass
+class Class:
+    """A running hub and its people."""
+
+    address: str
+    folder: Path
+    instructor: Visitor
+    ada: Visitor
+    ben: Visitor
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
+    """The hub that `make hub` starts, on a course of one chapter."""
+    course = tmp_path_factory.mktemp("course")
+    for name in ("chapters", "source"):
+        shutil.copytree(ROOT / name / SLUG, course / name / SLUG)
+    shutil.copy(ROOT / "nbgrader_config.py", course)
+    folder = tmp_path_factory.mktemp("hub")
+    for parent in [folder, *folder.parents][:3]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    port = free_port()
+    command = [sys.executable, "-m", "attention_course.hub", str(folder)]
+    command += ["--course", str(course), "--proxy", str(PROXY), "--port", str(port)]
+    with (folder / "hub.log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        wait_for_port(port, server)
+        address = f"http://127.0.0.1:{port}"
+        password = (folder / "password").read_text(encoding="utf-8")
+        class_ = [Visitor(address, n, password) for n in ("instructor", "ada", "ben")]
+        for visitor in class_:
+            visitor.start()
+        yield Class(address, folder, *class_)
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def answered(notebook: dict, wrong: str = "") -> dict:
+    """The notebook with the course's answers; `wrong` names one left out."""
+    chapter = read_chapter(ROOT / "chapters" / SLUG)
+    answers = {c.exercise: c.source for c in chapter.cells if c.role == "answer"}
+    for cell in notebook["cells"]:
+        grade_id = cell["metadata"].get("nbgrader", {}).get("grade_id", "")
+        role, _, exercise = grade_id.partition("_")
+        if role == "answer" and exercise != wrong:
+            rows = answers[exercise].splitlines()
+            cell["source"] = "\n".join(r for r in rows if r.strip() not in (BEGIN, END))
+    return notebook
+
+
+def test_the_whole_loop(hub: Class) -> None:
+    button = f"formgrader/api/assignment/{SLUG}"
+    for action in ("assign", "release"):
+        told = hub.instructor.post(f"{button}/{action}")
+        assert told["success"], told
+
+    facts = {"course_id": COURSE, "assignment_id": SLUG}
+    path = f"{SLUG}/{SLUG}.ipynb"
+    for student, wrong in ((hub.ada, ""), (hub.ben, "stable_softmax")):
+        assert student.post("assignments/fetch", **facts)["success"]
+        model = student.get(f"api/contents/{path}")
+        model["content"] = answered(model["content"], wrong)
+        body = {"type": "notebook", "format": "json", "content": model["content"]}
+        student.put(f"api/contents/{path}", body)
+        assert student.post("assignments/submit", **facts)["success"]
+
+    told = hub.instructor.post(f"{button}/collect")
+    assert told["success"], told
+    for name in ("ada", "ben"):
+        button_of_one = f"formgrader/api/submission/{SLUG}/{name}/autograde"
+        told = hub.instructor.post(button_of_one)
+        assert told["success"], told
+    found = hub.instructor.get(f"formgrader/api/submissions/{SLUG}")
+    scores = {s["student"]: (s["score"], s["max_score"]) for s in found}
+    points = read_chapter(ROOT / "chapters" / SLUG).points
+    everything = sum(points.values())
+    assert scores["ada"] == (everything, everything)
+    assert scores["ben"] == (everything - points["stable_softmax"], everything)
+
+    for action in ("generate_feedback", "release_feedback"):
+        told = hub.instructor.post(f"{button}/{action}")
+        assert told["success"], told
+    assert hub.ben.post("assignments/fetch_feedback", **facts)["success"]
+    read = hub.ben.run(
+        "from pathlib import Path\n"
+        f"for page in Path('{SLUG}/feedback').rglob('*.html'):\n"
+        "    text = page.read_text(encoding='utf-8')\n"
+        "    print('stable_softmax: not written yet' in text)"
+    )
+    assert read.strip() == "True"
+
+
+SPY = """
+import json, os
+from pathlib import Path
+
+def listed(path):
+    try:
+        return sorted(os.listdir(path))
+    except OSError as error:
+        return type(error).__name__
+
+def read(path):
+    try:
+        return Path(path).read_bytes()[:20].decode("latin-1")
+    except OSError as error:
+        return type(error).__name__
+
+found = {
+    "who": os.getuid(),
+    "homes": listed("/home"),
+    "inbound": listed("/srv/nbgrader/exchange/attention/inbound"),
+    "other_home": listed("/home/ada"),
+    "course": listed("/home/instructor/attention"),
+    "outside": [listed(PATH) for PATH in OUTSIDE],
+    "files": [read(PATH) for PATH in FILES],
+    "owners": sorted({p.stat().st_uid for p in Path("/proc").glob("[0-9]*")}),
+    "wings": [],
+}
+for wing in ("author", "grade"):
+    try:
+        __import__(f"attention_course.{wing}.build")
+        found["wings"].append(wing)
+    except ImportError:
+        pass
+try:
+    os.setuid(0)
+    found["root"] = True
+except OSError:
+    found["root"] = False
+print(json.dumps(found))
+"""
+
+
+def test_a_student_reaches_neither_other_work_nor_the_sources(hub: Class) -> None:
+    course = hub.folder / "home" / "instructor" / COURSE
+    hidden = next((hub.folder / "exchange" / COURSE / "inbound").glob("ada+*"))
+    outside = [str(p) for p in (course, hub.folder / "home" / "ada", ROOT / "chapters")]
+    files = [
+        str(ROOT / "chapters" / SLUG / "exercises.py"),
+        str(hub.folder / "password"),
+        f"/srv/nbgrader/exchange/{COURSE}/inbound/{hidden.name}/{SLUG}.ipynb",
+        "/etc/shadow",
+    ]
+    code = SPY.replace("OUTSIDE", repr(outside)).replace("FILES", repr(files))
+    found = json.loads(hub.ben.run(code).strip().splitlines()[-1])
+    assert found["who"] == people(["ada", "ben"])[2].uid
+    assert set(found["owners"]) <= {0, found["who"]}
+    assert found["homes"] == ["ben"]
+    assert found["inbound"] == "PermissionError"
+    assert found["other_home"] == found["course"] == "FileNotFoundError"
+    assert set(found["outside"]) == {"FileNotFoundError"}
+    assert not any(text.startswith(("{", '"""')) for text in found["files"])
+    assert set(found["files"]) <= {"FileNotFoundError", "PermissionError"}
+    assert found["wings"] == []
+    assert found["root"] is False
+
+
+def test_the_spy_sees_what_is_there_to_see(hub: Class) -> None:
+    """The same questions, asked by somebody who may know: they are no empty words."""
+    course = hub.folder / "home" / "instructor" / COURSE
+    code = SPY.replace("OUTSIDE", "[]").replace("FILES", "['/etc/passwd']")
+    found = json.loads(hub.instructor.run(code))
+    assert found["course"] == sorted(os.listdir(course))
+    assert found["inbound"] != "PermissionError"
+    assert found["files"] != ["PermissionError"]
+    assert "author" in found["wings"]
+    assert {p.uid for p in people(["ada", "ben"])} <= set(found["owners"])
+
+
+def test_one_student_cannot_open_the_others_server(hub: Class) -> None:
+    answer = hub.ben.web.get("/user/ada/api/contents")
+    assert answer.status_code in (403, 404)
+
+
+def test_without_root_it_says_what_to_do(tmp_path: Path) -> None:
+    from attention_course.hub import __main__ as command
+
+    problem = command._what_is_missing("no-such-proxy")
+    assert "npm install" in problem
