@@ -116,6 +116,15 @@ def _parser() -> argparse.ArgumentParser:
         help="run students' code with your own rights; every result says so",
     )
     grade.add_argument(
+        "--seconds",
+        type=float,
+        metavar="N",
+        help="for a whole submission (default: 300)",
+    )
+    grade.add_argument(
+        "--cell-seconds", type=float, metavar="N", help="for one cell (default: 60)"
+    )
+    grade.add_argument(
         "--scheduler",
         metavar="ADDRESS",
         help="grade on a dask cluster, like tcp://10.0.0.7:8786",
