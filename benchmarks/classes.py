@@ -1,4 +1,4 @@
-"""Make classes to grade: right, wrong and blank submissions of chapter 04, all different."""
+"""Make classes to grade: right, wrong and blank submissions, all different."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ EDITS: tuple[dict[str, tuple[str, str]], ...] = (
     },
     {},
 )
-"""What students write in place of the course's answers, one after the other; every tenth
-is blank."""
+"""What students write in place of the course's answers; every tenth is blank."""
 
 STOCK = """
 from traitlets.config import get_config

@@ -1,4 +1,4 @@
-"""Grade the same class with stock nbgrader and with this course's grader, side by side."""
+"""Grade the same class with stock nbgrader and with this grader, side by side."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from classes import CHAPTER, hand_in, make_course
 
 STUDENTS = 200
 SAMPLE = 10
-"""How many of them stock nbgrader grades; two first, so that its start can be taken off."""
+"""How many stock nbgrader grades: two, then the others, so that its start can be told."""
 
 FIRST = 2
 
@@ -29,20 +29,21 @@ def measure() -> Iterator[Measurement]:
         make_course(stock, stock=True)
         make_course(ours)
         run(stock, "nbgrader", "generate_assignment", CHAPTER, "--force")
-        hand_in(stock, range(FIRST))
-        start = run(stock, "nbgrader", "autograde", CHAPTER)
-        feedback_start = run(stock, "nbgrader", "generate_feedback", CHAPTER)
-        hand_in(stock, range(FIRST, SAMPLE))
-        grading = run(stock, "nbgrader", "autograde", CHAPTER)
-        feedback = run(stock, "nbgrader", "generate_feedback", CHAPTER)
-        more = SAMPLE - FIRST
-        once = start / FIRST - grading / more  # of two, so that its start shows
-        per_stock = grading / more - max(once, 0) / (more - 1)
-        per_stock_feedback = feedback / more
+        of_two, of_eight = ({}, {})
+        for durations, students in (
+            (of_two, range(FIRST)),
+            (of_eight, range(FIRST, SAMPLE)),
+        ):
+            hand_in(stock, students)
+            for step in ("autograde", "generate_feedback"):
+                durations[step] = run(stock, "nbgrader", step, CHAPTER)
+        more = SAMPLE - 2 * FIRST  # what is left once the start is taken off
+        per_stock, per_stock_feedback = (
+            (of_eight[step] - of_two[step]) / more for step in of_two
+        )
         hand_in(ours, range(STUDENTS))
         per_ours = run(ours, "attention_course.cli", "grade", CHAPTER) / STUDENTS
         pages = run(ours, "attention_course.cli", "grade", CHAPTER, "--feedback")
-        del feedback_start
         per_both = per_ours + pages / STUDENTS
         yield figure("nbgrader autograde, a submission", per_stock, None)
         yield figure("nbgrader generate_feedback, a submission", per_stock_feedback)
@@ -61,7 +62,7 @@ def figure(name: str, seconds: float, target: float | None = None) -> Measuremen
 
 
 def parts(course: Path) -> Iterator[Measurement]:
-    """Where the time of a submission goes, in its worker: means, seconds of the clock."""
+    """Where the time of a submission goes, in its worker: means, in seconds."""
     sums: Counter[str] = Counter()
     runs = list((course / ".attention-course" / "runs" / CHAPTER).glob("*.json"))
     for path in runs:
