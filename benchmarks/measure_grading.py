@@ -17,7 +17,7 @@ from classes import CHAPTER, hand_in, make_course
 
 STUDENTS = 200
 SAMPLE = 10
-"""How many stock nbgrader grades: two, then the others, so that its start can be told."""
+"""How many stock nbgrader grades: two first, so that its start can be told."""
 
 FIRST = 2
 

@@ -173,7 +173,9 @@ def test_a_crash_in_one_case_keeps_those_before(box, cases):
     ran = submit(
         box,
         cases,
-        *notebook("import os\ndef double(x): return 2 * x if x[0] < 1 else os._exit(1)"),
+        *notebook(
+            "import os\ndef double(x): return 2 * x if x[0] < 1 else os._exit(1)"
+        ),
     )
     assert ran.ends["double"] == "died"
     assert torch.equal(ran.seen["double"]["c0"]["output"], 2 * NUMBERS[0])
@@ -433,7 +435,10 @@ config = {'factor': 2}
         ("torch.factor = 2", "def double(x): return torch.factor * x"),
         ("setattr(torch, 'factor', 2)", "def double(x): return torch.factor * x"),
         ("exec('factor = 2')", "def double(x): return factor * x"),
-        ("open('f', 'w').write('2')", "def double(x): return int(open('f').read()) * x"),
+        (
+            "open('f', 'w').write('2')",
+            "def double(x): return int(open('f').read()) * x",
+        ),
         ("from math import *", "def double(x): return round(e - 0.7) * x"),
         ("class A: n = 2", "def double(x): return globals()['A'].n * x"),
         ("factor = 2", "def double(x): return eval('factor') * x"),
