@@ -19,6 +19,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 
+needs_sandbox = pytest.mark.skipif(
+    not shutil.which("bwrap"),
+    reason="bubblewrap is not installed: `make setup` installs it where it may, or "
+    "`apt-get install bubblewrap`",
+)
+
 CHAPTER = '''
 # %% [markdown]
 # # 90 · Doubling

@@ -123,6 +123,20 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="run students' code with your own rights; every result says so",
     )
+    grade.add_argument(
+        "--seconds",
+        type=float,
+        metavar="N",
+        help="for a whole submission (default: 300)",
+    )
+    grade.add_argument(
+        "--cell-seconds", type=float, metavar="N", help="for one cell (default: 60)"
+    )
+    grade.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="grade on a dask cluster, like tcp://10.0.0.7:8786",
+    )
     grade.set_defaults(run=_grade)
 
     demo = commands.add_parser(
@@ -130,6 +144,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--jobs", type=int, default=2, help="chapters at a time")
     demo.set_defaults(run=_demo)
+
+    report = commands.add_parser(
+        "report",
+        help="the class in one chapter, and what it misunderstood",
+        description="Write index.html, report.json, scores.csv and mistakes.csv.",
+    )
+    report.add_argument("chapter", metavar="CHAPTER", help="like 04_scaling")
+    report.add_argument(
+        "-o", "--output", type=Path, metavar="FOLDER", help="default: report/CHAPTER"
+    )
+    report.add_argument("--json", action="store_true", help="print the JSON instead")
+    report.set_defaults(run=_report)
     return parser
 
 
@@ -216,6 +242,12 @@ def _demo(options: argparse.Namespace) -> int:
     print_scores(run_demo(root, jobs=options.jobs))
     print_where(root / "build" / "demo")
     return COMPLETE
+
+
+def _report(options: argparse.Namespace) -> int:
+    from attention_course.grade.report import run
+
+    return run(find_root(), options)
 
 
 if __name__ == "__main__":

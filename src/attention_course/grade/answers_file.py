@@ -21,6 +21,7 @@ from attention_course.author.keys import (
     make_key,
 )
 from attention_course.learn.answer_key import ExerciseKey, Observation
+from attention_course.learn.limits import PATIENCE
 from attention_course.learn.report import as_data
 from attention_course.learn.runner import died, read_seen, write_plan
 from attention_course.learn.verdict import Verdict, judge
@@ -103,7 +104,8 @@ def _check(
     assert runner.stdin is not None
     runner.stdin.write(b"go\n")
     runner.stdin.flush()
-    seconds = sum(20 + sum(c.seconds for c in key.exercises[n].cases) for n in given)
+    cases = {n: sum(c.seconds for c in key.exercises[n].cases) for n in given}
+    seconds = sum(20 + PATIENCE * limit for limit in cases.values())
     _wait(lambda: (work / "done").exists(), seconds, runner)
     verdicts = []
     for name, exercise_key in key.exercises.items():

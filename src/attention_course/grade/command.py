@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from attention_course.author.chapter import find_chapters
+from attention_course.grade.contract import Limits
 from attention_course.grade.course import Course, open_course
 from attention_course.grade.grading import Summary, entries, grade_chapter
 from attention_course.grade.pool import MakeWorkers, local_workers
@@ -23,7 +24,7 @@ ALL_GRADED, SOME_HELD = 0, 1
 def run(root: Path, options: argparse.Namespace) -> int:
     """Grade a chapter, or replay one result; returns the exit code."""
     course = open_course(root, options.db)
-    settings = Settings(unsafe=options.unsafe_no_sandbox, sandbox=SANDBOX)
+    settings = Settings(_limits(options), options.unsafe_no_sandbox, sandbox=SANDBOX)
     if options.unsafe_no_sandbox:
         print(
             "attention-course: WITHOUT a sandbox: students' code runs with your rights",
@@ -57,6 +58,14 @@ def run(root: Path, options: argparse.Namespace) -> int:
     return SOME_HELD if summary.held else ALL_GRADED
 
 
+def _limits(options: argparse.Namespace) -> Limits:
+    """The limits of one submission: the course's, or what the command says."""
+    given = {"seconds": options.seconds, "cell_seconds": options.cell_seconds}
+    if any(value is not None and value <= 0 for value in given.values()):
+        raise ValueError("--seconds and --cell-seconds must be more than 0")
+    return Limits(**{name: n for name, n in given.items() if n is not None})
+
+
 def _jobs(options: argparse.Namespace) -> int:
     if options.jobs is not None and options.jobs < 1:
         raise ValueError("--jobs must be 1 or more")
@@ -64,6 +73,10 @@ def _jobs(options: argparse.Namespace) -> int:
 
 
 def _workers(options: argparse.Namespace) -> MakeWorkers:
+    if options.scheduler:
+        from attention_course.grade.cluster import cluster_workers
+
+        return cluster_workers(options.scheduler)
     return local_workers(_jobs(options))
 
 

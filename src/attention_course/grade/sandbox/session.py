@@ -21,6 +21,7 @@ from attention_course.grade.sandbox import parse
 from attention_course.grade.sandbox.box import ALLOW, Box
 from attention_course.grade.sandbox.errors import SandboxUnavailable
 from attention_course.learn.answer_key import Observation
+from attention_course.learn.limits import PATIENCE
 
 MOST_RESTARTS = 3
 """How often one exercise is tried again without a cell that ended its process."""
@@ -208,7 +209,8 @@ class Session:
     ) -> Attempt:
         observing = OBSERVING_SECONDS
         if exercise is not None:
-            observing += sum(case_seconds(self.run.cases[exercise]).values())
+            limits = case_seconds(self.run.cases[exercise]).values()
+            observing += PATIENCE * sum(limits)
         seconds = max(deadline - time.monotonic(), 0.1)
         job = job | {
             "leave": sorted(self.ran.killed),

@@ -1,0 +1,56 @@
+"""Grade a large class: cost for each submission, memory, and nothing changed.
+
+ATTENTION_COURSE_SCALE names the size (default 10000, which takes some 20 minutes).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench import Measurement
+from classes import CHAPTER, hand_in, make_course
+
+SMALL = 100
+LARGE = int(os.environ.get("ATTENTION_COURSE_SCALE", "10000"))
+
+
+def measure() -> Iterator[Measurement]:
+    """All figures of this file."""
+    with tempfile.TemporaryDirectory() as folder:
+        course = Path(folder)
+        make_course(course)
+        hand_in(course, range(20))
+        grade(course)  # draws the papers and their keys, once for a course
+        hand_in(course, range(20, 20 + SMALL))
+        small, _ = grade(course)
+        hand_in(course, range(20 + SMALL, 20 + SMALL + LARGE))
+        large, memory = grade(course)
+        per_small, per_large = small / SMALL, large / LARGE
+        name = f"a submission of {SMALL}, of {LARGE} more"
+        yield Measurement(f"{name}: growth", per_large / per_small, "x", 1.1, "lower")
+        yield Measurement(f"a submission of {LARGE}", per_large, "s", None, "lower")
+        peak = memory / 2**20
+        yield Measurement("peak memory of the coordinator", peak, "MB", 500, "lower")
+        again, _ = grade(course)
+        yield Measurement(f"{LARGE} again, nothing changed", again, "s", 60, "lower")
+
+
+def grade(course: Path) -> tuple[float, int]:
+    """Seconds of one run, and the coordinator's largest resident memory in bytes."""
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "attention_course.cli", "grade", CHAPTER],
+        cwd=course,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    return time.perf_counter() - began, usage.ru_maxrss * 1024

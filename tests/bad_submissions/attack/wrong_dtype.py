@@ -1,0 +1,17 @@
+"""Returns strings of bytes as numbers: another dtype, quantised and complex."""
+
+from bad_submissions.kit import TARGET, Submission
+
+LOSES = {TARGET}
+
+
+CODE = r"""
+def scaled_dot_product_attention(query, key, value):
+    made = torch.zeros(*query.shape[:-1], value.shape[-1], dtype=torch.complex64)
+    return made, made
+"""
+
+
+def make(s: Submission) -> None:
+    s.cheat(CODE)
+    s.answer(CODE)
