@@ -19,6 +19,7 @@ from typing import Any
 
 from attention_course.author.chapter import BEGIN, END, find_chapters, read_chapter
 from attention_course.author.exercise import load_exercises
+from attention_course.grade.student_package import package_files
 
 SHORTEST = 10
 """Shorter lines, like `return x`, tell nothing. Characters, without the indent."""
@@ -41,7 +42,7 @@ class Leak:
 def secret_lines(root: Path) -> dict[str, str]:
     """The lines that no student may receive, and the place where each is written.
 
-    What the released text, its demos or the `learn` wing say themselves is no secret.
+    What the released text, its demos or the students' package say themselves is no secret.
     """
     shown = _shown(root)
     secrets: dict[str, str] = {}
@@ -89,7 +90,7 @@ def _is_cases(node: ast.FunctionDef | ast.ClassDef) -> bool:
 
 
 def _shown(root: Path) -> str:
-    """Everything that students may read: prose, demos, stubs, hints, the learn wing."""
+    """Everything that students may read: prose, demos, stubs, hints, their package."""
     texts = []
     for folder in find_chapters(root):
         for exercise in load_exercises(folder / "exercises.py").values():
@@ -103,8 +104,7 @@ def _shown(root: Path) -> str:
                     flags=re.DOTALL,
                 )
             )
-    wing = Path(__file__).resolve().parents[1] / "learn"
-    texts += [p.read_text(encoding="utf-8") for p in sorted(wing.rglob("*.py"))]
+    texts += [path.read_text(encoding="utf-8") for path in package_files()]
     return "\n".join(texts)
 
 
@@ -132,7 +132,6 @@ def texts(archive: bytes, within: str = "") -> Iterator[tuple[str, str]]:
                 yield from texts(data, f"{name}/")
             else:
                 yield name, text_of(name, data)
-    return
 
 
 def text_of(name: str, data: bytes) -> str:
