@@ -35,6 +35,19 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 MATHJAX = ("tex-chtml.js", "output/chtml", "input/tex/extensions", "a11y", "sre", "ui")
 """The parts of MathJax that the pages load."""
 
+MENDED = (
+    (
+        r'<aside class="sidebar-drawer">',
+        '<aside class="sidebar-drawer" aria-label="Course">',
+    ),
+    (r'<aside class="toc-drawer', '<aside aria-label="This page" class="toc-drawer'),
+    (r'(class="caption" role="heading")>', r'\1 aria-level="2">'),
+    (r'(<a href="#" class="back-to-top.*?</a>)', r'<nav aria-label="Top">\1</nav>'),
+    (r'<th class="head"><p></p></th>', "<td></td>"),
+    (r'<div id="search-results">', '<h1>Search</h1><div id="search-results">'),
+)
+"""Patterns in the theme's pages, and what stands in their place."""
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -186,11 +199,12 @@ def lesson_page(lesson: Lesson, address: str | None) -> str:
     count = len(lesson.exercises)
     here = f"../exercises/{lesson.slug}.md"
     bar = [f"[{count} exercises]({here})", *_open_links(lesson.slug, address)]
+    download = f'<a href="../{ARCHIVE}" download>download the course</a>'
     end = (
         f"## Your turn\n\nThis chapter has {count} exercises. Each has a check that "
         f"tells you which mistake you made. [Read them here]({here}), and do them in "
-        f'the chapter\'s notebook: <a href="../{ARCHIVE}" download>download the course</a>, or open '
-        f"it {_open_sentence(lesson.slug, address)}.\n\n"
+        f"the chapter's notebook: {download}, or open it "
+        f"{_open_sentence(lesson.slug, address)}.\n\n"
         f"```{{toctree}}\n:hidden:\n\nExercises of {lesson.number} <{here}>\n```"
     )
     cells.insert(1, _markdown(f"{{.chapter-links}}\n{' · '.join(bar)}", "site-links"))
@@ -229,7 +243,7 @@ def exercise_page(lesson: Lesson, address: str | None) -> str:
     """The chapter's exercises as a student receives them: text, signature, points."""
     parts = [
         f"# Exercises of {lesson.number} · {lesson.title}",
-        f"{{.chapter-links}}\n"
+        "{.chapter-links}\n"
         + " · ".join(
             [
                 f"[The lesson](../lessons/{lesson.slug}.ipynb)",
@@ -364,6 +378,15 @@ def _inline(markdown: str) -> str:
     return re.sub(r"\$([^$]+)\$", formula, escaped)
 
 
+def polish(folder: Path) -> None:
+    """Mend in the finished pages what the theme leaves unclear to a screen reader."""
+    for path in folder.rglob("*.html"):
+        page = path.read_text(encoding="utf-8")
+        for pattern, better in MENDED:
+            page = re.sub(pattern, better, page, flags=re.DOTALL)
+        path.write_text(page, encoding="utf-8")
+
+
 def main() -> int:
     """Build; returns Sphinx's exit code: 0, or 1 for an error or a warning."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -377,6 +400,7 @@ def main() -> int:
     arguments += ["-d", str(source.parent / "doctrees")]
     code = build_main([*arguments, str(source), str(folder)])
     if code == 0:
+        polish(folder)
         print(f"wrote {folder}: open index.html, or run `make site-serve`")
     return code
 

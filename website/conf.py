@@ -3,9 +3,6 @@
 `website/build.py` stages the pages, copies this file beside them, and runs Sphinx.
 """
 
-import importlib.util
-from pathlib import Path
-
 project = "Attention in Context"
 author = "The developers of Attention in Context"
 copyright = "The developers. Code: MIT. Prose and figures: CC BY 4.0"
@@ -28,17 +25,11 @@ myst_enable_extensions = [
 myst_heading_anchors = 3
 myst_update_mathjax = False
 
-# MathJax from the environment, where it would come from a content delivery network.
-_found = importlib.util.find_spec("sphinx-mathjax-offline")
-assert _found is not None, "install sphinx-mathjax-offline: make setup"
-assert _found.submodule_search_locations is not None
-MATHJAX = Path(_found.submodule_search_locations[0]) / "static" / "mathjax"
+# build.py copies MathJax there: by default it would come from the network.
 mathjax_path = "mathjax/tex-chtml.js"
 mathjax3_config = {
-    "tex": {"inlineMath": [["\\(", "\\)"]], "displayMath": [["\\[", "\\]"]]},
-    "options": {"processHtmlClass": "math", "ignoreHtmlClass": "document"},
-    # Formulas are spoken through their MathML; the menu's frames are not needed.
-    "chtml": {"mtextInheritFont": True},
+    # No menu: each formula would be a stop for the keyboard. Screen readers get MathML.
+    "options": {"enableMenu": False},
 }
 
 html_theme = "furo"
@@ -47,6 +38,7 @@ html_static_path = ["_static"]
 html_extra_path = ["_extra"]
 html_favicon = "_static/favicon.svg"
 html_css_files = ["course.css"]
+html_js_files = ["course.js"]
 html_copy_source = False
 html_show_sphinx = False
 html_use_index = False

@@ -42,7 +42,7 @@ class Leak:
 def secret_lines(root: Path) -> dict[str, str]:
     """The lines that no student may receive, and the place where each is written.
 
-    What the released text, its demos or the students' package say themselves is no secret.
+    What the released text, its demos or the students' package say is no secret.
     """
     shown = _shown(root)
     secrets: dict[str, str] = {}
@@ -105,7 +105,10 @@ def _shown(root: Path) -> str:
                 )
             )
     texts += [path.read_text(encoding="utf-8") for path in package_files()]
-    return "\n".join(texts)
+    text = "\n".join(texts)
+    return (
+        f"{text}\n{text.replace('`', '')}"  # as it is written, and as it is displayed
+    )
 
 
 def find_leaks(archive: bytes, secrets: dict[str, str]) -> list[Leak]:
