@@ -401,7 +401,7 @@ def main() -> int:
     code = build_main([*arguments, str(source), str(folder)])
     if code == 0:
         polish(folder)
-        print(f"wrote {folder}: open index.html, or run `make site-serve`")
+        print(f"wrote {folder}: open index.html in a browser")
     return code
 
 
