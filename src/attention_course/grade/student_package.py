@@ -48,14 +48,16 @@ def student_wheel(root: Path) -> tuple[str, bytes]:
             target = work / "src" / PACKAGE.name / path.relative_to(PACKAGE)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
-            target.chmod(0o644)
         (work / "README.md").write_bytes((root / "docs" / "student.md").read_bytes())
         (work / "LICENSE").write_bytes((root / "LICENSE").read_bytes())
         (work / "pyproject.toml").write_text(_student_project(project), "utf-8")
+        for path in work.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", BUILD_WHEEL, "dist"],
             cwd=work,
             env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH},
+            umask=0o022,
             capture_output=True,
             text=True,
             check=False,
