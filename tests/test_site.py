@@ -13,15 +13,18 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
-from browser import chromium, find_chromium, served
+from browser import chromium, needs_chromium
 from conftest import ROOT
 
 from attention_course.grade.leaks import secret_lines
@@ -31,11 +34,6 @@ SIZES = {"desk": (1360, 900), "phone": (390, 844)}
 THEMES = ("light", "dark")
 SHOTS = ROOT / "build" / "website" / "screenshots"
 
-CHROMIUM = find_chromium()
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None,
-    reason="Chromium is not installed: `sh tools/system.sh` installs it",
-)
 needs_npm = pytest.mark.skipif(
     shutil.which("npm") is None,
     reason="npm is not installed, from which axe-core comes: install Node.js",
@@ -63,16 +61,27 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files and prints nothing."""
+
+    def log_message(self, *arguments: Any) -> None: ...
+
+
 @pytest.fixture(scope="module")
 def address(site: Path) -> Iterator[str]:
-    with served(site) as url:
-        yield url
+    """The address under which the site is served while the tests run."""
+    handler = partial(Quiet, directory=str(site))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    assert CHROMIUM is not None
-    with chromium(CHROMIUM) as opened:
+    with chromium() as opened:
         yield opened
 
 

@@ -1,6 +1,6 @@
 // What scrolls sideways can be reached with the keyboard, and nothing else can.
 function reach() {
-  const regions = "article pre, mjx-container[display]";
+  const regions = "article pre, .table-wrapper, mjx-container[display]";
   for (const region of document.querySelectorAll(regions)) {
     if (region.scrollWidth > region.clientWidth) {
       region.tabIndex = 0;
