@@ -35,13 +35,14 @@ $(STAMP):
 	@test -x $(BIN)/python || $(FOUND) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements
 	@rm -f $(VENV)/.stamp-* && touch $@
 
 system: ## install the browser and the sandbox that tests and grading use (apt)
 	@sh tools/system.sh
 
 lab: setup ## open JupyterLab on the release notebooks
-	$(BIN)/jupyter lab --notebook-dir=release --LabApp.news_url=None $(AS_ROOT)
+	$(BIN)/jupyter lab --notebook-dir=release $(AS_ROOT)
 
 demo: setup ## take a sample class through the whole course
 	@$(BIN)/attention-course demo

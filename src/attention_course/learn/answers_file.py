@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from attention_course.learn.answer_key import ExerciseKey, Observation
+from attention_course.learn.limits import PATIENCE
 from attention_course.learn.report import as_data
 from attention_course.learn.runner import died, read_seen, write_plan
 from attention_course.learn.verdict import Verdict, judge
@@ -96,7 +97,8 @@ def _observed(
     assert runner.stdin is not None
     runner.stdin.write(b"go\n")
     runner.stdin.flush()
-    seconds = sum(20 + sum(c.seconds for c in wanted[n].cases) for n in given)
+    cases = {n: sum(c.seconds for c in wanted[n].cases) for n in given}
+    seconds = sum(20 + PATIENCE * limit for limit in cases.values())
     _wait(lambda: (work / "done").exists(), seconds, runner)
     return {name: _seen(work, key, name in given) for name, key in wanted.items()}
 

@@ -94,7 +94,8 @@ class VerdictDisplay:
         parts = [
             '<div role="status" style="border-left: 4px solid var('
             f"{colour}); padding: 0.4em 0.8em; margin: 0.2em 0; "
-            'color: var(--jp-content-font-color1, inherit); max-width: 46em">',
+            "color: var(--jp-content-font-color1, inherit); max-width: 46em; "
+            'overflow-wrap: anywhere">',
             f"<strong>{html.escape(self._headline())}</strong>",
         ]
         if verdict.message:

@@ -33,6 +33,7 @@ from attention_course.learn.answer_key import (
     unpack_case,
     unpack_observation,
 )
+from attention_course.learn.limits import PATIENCE
 from attention_course.learn.observation import observe
 
 
@@ -108,7 +109,7 @@ def main(answers: str, folder: str) -> int:
         answer = getattr(module, name)
         end = _in_own_process(
             functools.partial(_observe_into, target, answer, cases),
-            seconds=10 + sum(c.seconds for c in cases),
+            seconds=10 + PATIENCE * sum(c.seconds for c in cases),
         )
         if not target.exists():
             write_seen(target, died(cases, end))
