@@ -29,11 +29,12 @@ def landing_page(root: Path, lessons: list[Lesson], docs: list[str]) -> str:
         "---\nhide-toc: true\n---\n\n# Attention in Context",
         f"```{{raw}} html\n{content}\n```",
     ]
+    instructors = [d for d in docs if d.startswith("instructor/")]
     trees = {
-        "": [d for d in ("student",) if d in docs],
+        "": [d for d in docs if d == "student"],
         "Lessons": [f"lessons/{lesson.slug}" for lesson in lessons],
-        "Reference": [d for d in ("glossary", "map") if d in docs],
-        "For instructors": [d for d in docs if d.startswith("instructor/")],
+        "Reference": [d for d in docs if d != "student" and d not in instructors],
+        "For instructors": instructors,
     }
     for caption, pages in trees.items():
         if pages:
