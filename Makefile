@@ -15,7 +15,7 @@ export PYTHONUTF8 = 1
 # nbgrader calls alembic by name.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help setup hub hub-setup lab demo test build nbval nbval-gpu unit lint types bench lock clean
+.PHONY: help setup system hub hub-setup lab demo test build bundle site nbval nbval-gpu unit lint types bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -26,7 +26,8 @@ FOUND := $(shell for p in $(PYTHON) python3.11 python3 python; do \
 
 STAMP = $(VENV)/.stamp-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 
-setup: $(STAMP) ## make the environment in .venv
+setup: $(STAMP) ## make the environment in .venv; install Chromium and bubblewrap (apt)
+	@sh tools/system.sh
 
 $(STAMP):
 	@test -n "$(FOUND)" || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" >&2; exit 2; }
@@ -37,6 +38,9 @@ $(STAMP):
 	@$(BIN)/jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements
 	@rm -f $(VENV)/.stamp-* && touch $@
 
+system: ## install the browser and the sandbox that tests and grading use (apt)
+	@sh tools/system.sh
+
 lab: setup ## open JupyterLab on the release notebooks
 	$(BIN)/jupyter lab --notebook-dir=release $(AS_ROOT)
 
@@ -45,6 +49,12 @@ demo: setup ## take a sample class through the whole course
 
 build: setup ## build every edition that is not current
 	@$(BIN)/attention-course build --jobs $(JOBS)
+
+bundle: setup ## write what a student receives: build/attention-course.zip
+	@$(BIN)/attention-course bundle
+
+site: setup ## build the site in build/website/html (no network needed)
+	@$(BIN)/python website/build.py
 
 unit: setup
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope tests

@@ -1,4 +1,4 @@
-"""The gradebook on a real PostgreSQL server: the same scores, read as Formgrader does."""
+"""The gradebook on a real PostgreSQL server: the same scores, as Formgrader reads."""
 
 from __future__ import annotations
 

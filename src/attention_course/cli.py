@@ -8,7 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-COMPLETE, NOT_COMPLETE, UNUSABLE = 0, 1, 2
+from attention_course.student import (
+    COMPLETE,
+    NOT_COMPLETE,
+    UNUSABLE,
+    add_check,
+    add_hand_in,
+)
 
 
 def find_root() -> Path:
@@ -82,16 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     nbval.set_defaults(run=_nbval)
 
-    check = commands.add_parser(
-        "check",
-        help="check a plain Python file of answers",
-        epilog="Exit code: 0 complete, 1 not complete, 2 the file cannot be used.",
-    )
-    check.add_argument("chapter", metavar="CHAPTER", help="like 03_masks or 03")
-    check.add_argument("answers", metavar="ANSWERS.py", type=Path)
-    check.add_argument("--exercise", metavar="NAME", help="only this one")
+    check = add_check(commands)
     check.add_argument("--seed", type=int, help="draw the inputs from this seed")
-    check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(run=_check)
 
     grade = commands.add_parser(
@@ -139,6 +137,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     grade.set_defaults(run=_grade)
 
+    add_hand_in(commands)
+
+    bundle = commands.add_parser(
+        "bundle",
+        help="write what a student receives as one archive, without any answer",
+        epilog="Exit code: 0 written, 1 an edition is not current, 2 refused.",
+    )
+    bundle.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="default: build/attention-course.zip",
+    )
+    bundle.set_defaults(run=_bundle)
+
     demo = commands.add_parser(
         "demo", help="take a sample class through the whole course with nbgrader"
     )
@@ -175,12 +189,16 @@ def _build(options: argparse.Namespace) -> int:
             print(f"{name} is not current: run `attention-course build`")
         for path in gone:
             print(f"{path.relative_to(root)} belongs to no chapter")
-        return NOT_COMPLETE if stale or gone else COMPLETE
+        indexed = build.write_index(root, check=True)
+        if not indexed:
+            print("release/README.md is not current: run `attention-course build`")
+        return NOT_COMPLETE if stale or gone or not indexed else COMPLETE
     report = build.build(root, folders, force=options.force, jobs=options.jobs)
     build.remove(gone)
     if mapped:
         for path in course_map.write(root):
             print(f"  {path}")
+    build.write_index(root)
     if not report.built and not report.failed:
         print(f"all editions of {len(folders)} chapters are current")
     return NOT_COMPLETE if report.failed else COMPLETE
@@ -233,6 +251,26 @@ def _grade(options: argparse.Namespace) -> int:
     from attention_course.grade.command import run
 
     return run(find_root(), options)
+
+
+def _bundle(options: argparse.Namespace) -> int:
+    from attention_course.author.build import is_current
+    from attention_course.author.chapter import find_chapters
+    from attention_course.grade.bundle import write_bundle
+
+    root = find_root()
+    if stale := [f.name for f in find_chapters(root) if not is_current(root, f)]:
+        print(
+            f"attention-course: {', '.join(stale)} not current: run `attention-course "
+            "build` first",
+            file=sys.stderr,
+        )
+        return NOT_COMPLETE
+    target = options.output or root / "build" / "attention-course.zip"
+    files = write_bundle(root, target)
+    size = target.stat().st_size / 1e6
+    print(f"wrote {target}: {len(files)} files, {size:.1f} MB, no answer in it")
+    return COMPLETE
 
 
 def _demo(options: argparse.Namespace) -> int:

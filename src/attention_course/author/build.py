@@ -40,7 +40,7 @@ def fingerprint(root: Path, folder: Path) -> str:
     files += sorted((package / "learn").rglob("*.py"))
     files += sorted((package / "author").rglob("*.py"))
     digest = hashlib.sha256()
-    for file in [*files, root / "requirements.lock"]:
+    for file in [*files, root / "requirements.lock", root / "CITATION.cff"]:
         digest.update(file.name.encode() + b"\0")
         digest.update(file.read_bytes() if file.exists() else b"missing")
     return digest.hexdigest()
@@ -66,6 +66,23 @@ def _hash(path: Path) -> str:
 
 def _lesson_hash(lesson: dict) -> str:
     return hashlib.sha256(json.dumps(lesson, sort_keys=True).encode()).hexdigest()
+
+
+def write_index(root: Path, *, check: bool = False) -> bool:
+    """Write release/README.md, unless it is current; returns whether it was.
+
+    With `check` nothing is written.
+    """
+    from attention_course.author.published import release_index
+
+    slugs = [p.parent.name for p in sorted((root / "chapters").glob("*/chapter.py"))]
+    built = [s for s in slugs if (root / edition_paths(s)["release"]).exists()]
+    path, text = root / "release" / "README.md", release_index(root, built)
+    if text is None or (path.exists() and path.read_text(encoding="utf-8") == text):
+        return True
+    if not check:
+        path.write_text(text, encoding="utf-8", newline="\n")
+    return False
 
 
 def strangers(root: Path) -> list[Path]:

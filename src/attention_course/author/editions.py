@@ -11,6 +11,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from attention_course.author.chapter import BEGIN, END, Cell, Chapter
+from attention_course.author.published import first_cell
 
 KERNEL = {
     "kernelspec": {
@@ -23,8 +24,20 @@ KERNEL = {
 
 
 def source_notebook(chapter: Chapter) -> NotebookNode:
-    """nbgrader's instructor version: every cell, no outputs."""
-    return _notebook(chapter, list(chapter.cells))
+    """nbgrader's instructor version: every cell, no outputs.
+
+    Before its first code stands a cell of the build's own, which installs the course
+    on Google Colab. It stands here, and not in the release alone, so that nbgrader's
+    `generate_assignment` gives the release; the lesson has none.
+    """
+    notebook = _notebook(chapter, list(chapter.cells))
+    source = first_cell(chapter.path.parents[2], chapter.slug)
+    if source is not None:
+        node = nbformat.v4.new_code_cell(source, id="colab")
+        node["metadata"] = {"jupyter": {"source_hidden": True}}
+        kinds = [cell.cell_type for cell in notebook.cells]
+        notebook.cells.insert(kinds.index("code"), node)
+    return notebook
 
 
 def lesson_notebook(chapter: Chapter) -> NotebookNode:
