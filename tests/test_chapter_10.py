@@ -19,6 +19,7 @@ from torch import nn
 from attention_course.author.exercise import Exercise, load_exercises
 from attention_course.author.keys import make_exercise_key
 from attention_course.learn import progress as progress_module
+from attention_course.learn.experiments import accuracy
 from attention_course.learn.experiments_10 import (
     PatchReader,
     fit,
@@ -155,6 +156,23 @@ def test_training_is_reproducible_and_changes_only_the_model() -> None:
     assert first[0] == second[0]
     assert torch.equal(first[1], second[1])
     assert len(first[0]) == 3
+
+
+def test_only_the_reader_that_looks_somewhere_learns() -> None:
+    """Other scenes and other weights than the chapter's, and the same findings."""
+    scenes, unseen = make_scenes(3000, seed=2), make_scenes(400, seed=3)
+    plain, sharp = reader(seed=1), reader(seed=1)
+    sharpen(sharp, 3.0)
+    fit(plain, scenes.images, scenes.labels, steps=150, seed=1)
+    fit(sharp, scenes.images, scenes.labels, dropout=0.2, seed=1)
+    assert 0.4 < accuracy(plain, unseen.images, unseen.labels) < 0.6
+    assert accuracy(sharp, unseen.images, unseen.labels) > 0.95
+    assert 0.4 < accuracy(sharp, without_markers(unseen), unseen.labels) < 0.6
+    at_ball = F.one_hot(torch.tensor([24]), 49).expand(400, -1).float()
+    came = walk_back(sharp.look(unseen.images), at_ball)
+    came[:, 24] = 0.0
+    shares = 48 * came / came.sum(dim=1, keepdim=True)
+    assert shares.gather(1, unseen.marker_patches).mean(dim=0).min() > 3
 
 
 def test_the_eye_finds_the_other_eye() -> None:
