@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 
 SHORT = Limits(
     seconds=60.0,
-    cell_seconds=1.5,
+    cell_seconds=1.0,
     memory=512 * 2**20,
     processes=24,
     file_size=8 * 2**20,
@@ -50,9 +50,7 @@ def plan(tmp: Path, name: str) -> bytes:
         tensors: dict[str, torch.Tensor] = {}
         arguments = encode({"args": (x,), "kwargs": {}}, tensors, "in")
         cases.append(
-            Case(f"c{number}", "", "function", arguments["dict"], tensors, seconds=2.0)
-            if "dict" not in arguments
-            else Case(f"c{number}", "", "function", arguments, tensors, seconds=2.0)
+            Case(f"c{number}", "", "function", arguments, tensors, seconds=1.0)
         )
     path = tmp / f"{name}.plan"
     write_plan(path, {name: tuple(cases)})
@@ -142,7 +140,7 @@ ENDS_ITS_PROCESS = {
     "sleeps": "import time; time.sleep(1000)",
     "forks": "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
     "eats memory": "x = []\nwhile True: x.append(bytearray(2**24))",
-    "maps memory": "import mmap\nx = []\nwhile True:\n    x.append(mmap.mmap(-1, 2**26))\n"
+    "maps memory": "import mmap\nx = []\nwhile 1:\n    x.append(mmap.mmap(-1, 2**26))\n"
     "    x[-1].write(b'x' * 2**26)",
     "exit": "raise SystemExit",
 }
@@ -173,7 +171,9 @@ def test_a_crash_in_one_case_keeps_those_before(box, cases):
     ran = submit(
         box,
         cases,
-        *notebook("import os\ndef double(x): return 2 * x if x[0] < 1 else os._exit(1)"),
+        *notebook(
+            "import os\ndef double(x): return 2 * x if x[0] < 1 else os._exit(1)"
+        ),
     )
     assert ran.ends["double"] == "died"
     assert torch.equal(ran.seen["double"]["c0"]["output"], 2 * NUMBERS[0])
@@ -191,7 +191,7 @@ def test_what_a_cell_prints_is_cut_while_it_is_printed(box, cases):
     assert is_right(ran, "triple")
     assert len(text(ran, "own")) < 2 * SHORT.output
     assert "not kept" in text(ran, "own")
-    assert "longer than 1.5 s" in ran.killed["last"]
+    assert "longer than 1 s" in ran.killed["last"]
 
 
 def test_disk_and_files_have_a_limit(box, cases):
@@ -334,7 +334,8 @@ def test_accidents_of_honest_students_cost_nothing(box, cases):
     """
     ran = submit(box, cases, *notebook(warns))
     assert is_right(ran, "double")
-    assert ran.outputs["answer-1"][-1]["ename"] == "AssertionError"
+    errors = [o["ename"] for o in ran.outputs["answer-1"] if "ename" in o]
+    assert errors == ["AssertionError"]
     ran = submit(box, cases, *notebook(RIGHT["double"] + "\nwhile True: pass"))
     assert is_right(ran, "double"), "a slow test below the answer"
     assert "interrupted" in ran.killed["answer-1"]
@@ -387,9 +388,9 @@ def test_calls_of_watched_functions_are_counted(box, cases):
     name = "torch.nn.functional.scaled_dot_product_attention"
     answer = """
     import torch.nn.functional as F
-    F.scaled_dot_product_attention(torch.ones(1, 1, 1), torch.ones(1, 1, 1), torch.ones(1, 1, 1))
+    a = torch.ones(1, 1, 1)
+    F.scaled_dot_product_attention(a, a, a)
     def double(x):
-        a = torch.ones(1, 1, 1)
         F.scaled_dot_product_attention(a, a, a)
         return 2 * x
     """
@@ -399,8 +400,8 @@ def test_calls_of_watched_functions_are_counted(box, cases):
 
 
 def test_the_whole_time_is_limited_and_shared(box, cases):
-    slow = "import time\ndef double(x):\n    time.sleep(50)\n    return 2 * x"
-    limits = Limits(seconds=12.0, cell_seconds=5.0)
+    slow = "import time\ntime.sleep(50)\ndef double(x):\n    return 2 * x"
+    limits = Limits(seconds=8.0, cell_seconds=40.0)
     began = time.monotonic()
     ran = submit(box, cases, *notebook(slow), limits=limits)
     assert time.monotonic() - began < 30
@@ -418,11 +419,6 @@ def test_the_sandbox_starts_again_when_its_warm_process_dies(cases):
 # -- what the fast way leaves out
 
 
-LEAN = """
-config = {'factor': 2}
-"""
-
-
 @pytest.mark.parametrize(
     ("demo", "answer"),
     [
@@ -433,7 +429,10 @@ config = {'factor': 2}
         ("torch.factor = 2", "def double(x): return torch.factor * x"),
         ("setattr(torch, 'factor', 2)", "def double(x): return torch.factor * x"),
         ("exec('factor = 2')", "def double(x): return factor * x"),
-        ("open('f', 'w').write('2')", "def double(x): return int(open('f').read()) * x"),
+        (
+            "open('f', 'w').write('2')",
+            "def double(x): return int(open('f').read()) * x",
+        ),
         ("from math import *", "def double(x): return round(e - 0.7) * x"),
         ("class A: n = 2", "def double(x): return globals()['A'].n * x"),
         ("factor = 2", "def double(x): return eval('factor') * x"),
@@ -453,7 +452,7 @@ def test_costly_cells_are_left_out(box, cases):
     cells = list(notebook(RIGHT["double"]))
     cells.insert(1, RunCell("costly", "demo", "import time\nresult = time.sleep(9)"))
     ran = submit(box, cases, *cells)
-    assert ran.skipped == ("costly",)
+    assert ran.skipped == ("import", "costly")
     assert is_right(ran, "double")
     assert ran.resources["wall_seconds"] < 9
     cells[1] = RunCell("costly", "demo", "result = print('ran')")
@@ -475,7 +474,7 @@ def test_the_sandbox_holds(box):
         ("network", "network"),
         ("files", "files"),
         ("environment", "environment"),
-        ("namespaces", "leftovers"),
+        ("namespaces", "namespaces"),
         ("rights", "rights"),
         ("filter", "system calls"),
         ("limits", "limits"),
@@ -486,9 +485,11 @@ def test_each_missing_layer_is_named(wall, layer, monkeypatch):
     if wall == "user" and os.getuid() != 0:
         pytest.skip("only root can do without a user of its own")
     monkeypatch.setenv("COURSE_PASSWORD", "1234")
-    with Sandbox(walls=Walls(**{wall: False})) as broken:
-        with pytest.raises(SandboxUnavailable) as refused:
-            self_test(broken)
+    with (
+        Sandbox(walls=Walls(**{wall: False})) as broken,
+        pytest.raises(SandboxUnavailable) as refused,
+    ):
+        self_test(broken)
     assert refused.value.layer == layer
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -364,10 +365,8 @@ class _Reader(ast.NodeVisitor):
             self.dynamic = True
             return
         for text in texts:
-            while text.startswith("-"):
-                text = text.partition(" ")[2].lstrip()
             try:
-                tree = ast.parse(text)
+                tree = ast.parse(re.sub(r"^(-[a-zA-Z]\s*\d*\s+)+", "", text))
             except _CANNOT_BE_READ:
                 self.dynamic = True
                 return

@@ -55,9 +55,9 @@ class Sandbox:
 
     @property
     def process(self) -> int:
-        """The process id, outside, of what was started."""
+        """The process id, outside, of the warm process."""
         with self._lock:
-            return self._started().process.pid
+            return self._started().pid
 
     @property
     def user(self) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -53,9 +55,9 @@ class Box:
         self.unsafe = unsafe
         self.cgroup = Cgroup()
         self.known: set[str] = set()
+        self.pid = 0
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  closed in close()
-        name = f"attention-course-{os.getpid()}-{next(_number)}"
         uid = _student_uid() if walls.user and os.getuid() == 0 else None
         self.own_uid = uid is not None
         self.control, theirs = socket.socketpair()
@@ -63,7 +65,7 @@ class Box:
             self._start(theirs, uid)
             theirs.close()
             if not unsafe and walls.limits:
-                self.cgroup = make_cgroup(name)
+                self.cgroup = make_cgroup(next(_number))
                 self.cgroup.add(self.pid)
             self.control.sendall(wire.frame(b"g"))
             self.base_memory = self._ready()
@@ -178,6 +180,11 @@ class Box:
         self.control.close()
         process = getattr(self, "process", None)
         if process is not None:
+            # The warm process first: it is the first of its PID namespace, and all
+            # end with it. It may outlive bubblewrap, not its control socket.
+            if self.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.pid, signal.SIGKILL)
             process.kill()
             process.wait()
         self.cgroup.remove()
@@ -213,7 +220,8 @@ def bubblewrap(walls: Walls, own_uid: bool, info: int) -> list[str]:
     command += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]
     command += ["--perms", "0755", "--dir", NOTEBOOK, "--chmod", "1777", "/tmp"]
     if not walls.files:
-        command += ["--bind", *[str(PACKAGE.parent.parent)] * 2]
+        shown = str(PACKAGE.parent.parent)
+        command += [*_parents(shown), "--ro-bind", shown, shown]
     command += ["--remount-ro", "/", "--remount-ro", "/dev"]
     return [*command, "--chdir", NOTEBOOK]
 

@@ -6,6 +6,7 @@ of single processes remain.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from attention_course.grade.contract import Limits
 
+PREFIX = "attention-course-"
 _SPARE_PROCESSES = 8  # the warm process, the supervisor, bubblewrap's own
 
 
@@ -64,7 +66,7 @@ class Cgroup:
     def remove(self) -> None:
         """Take the groups away, once all their processes have ended."""
         for folder in set(self.folders.values()):
-            for _ in range(50):
+            for _ in range(100):
                 try:
                     folder.rmdir()
                     break
@@ -75,8 +77,9 @@ class Cgroup:
         self.folders.clear()
 
 
-def make_cgroup(name: str) -> Cgroup:
-    """A group called `name`, with what can be limited here; perhaps nothing."""
+def make_cgroup(number: int) -> Cgroup:
+    """A group for this process's sandbox `number`; perhaps with nothing to limit."""
+    name = f"{PREFIX}{os.getpid()}-{number}"
     own = _own_groups()
     made = _version_2(name, own.get(""))
     if made.folders:
@@ -126,8 +129,18 @@ def _version_2(name: str, path: str | None) -> Cgroup:
 
 
 def _make(folder: Path) -> bool:
+    _tidy(folder.parent)
     try:
         folder.mkdir()
     except OSError:
         return False
     return os.access(folder / "cgroup.procs", os.W_OK)
+
+
+def _tidy(place: Path) -> None:
+    """Remove the groups of graders that were killed; those in use stay."""
+    for folder in place.glob(f"{PREFIX}*"):
+        owner = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if not Path(f"/proc/{owner}").exists():
+            with contextlib.suppress(OSError):
+                folder.rmdir()

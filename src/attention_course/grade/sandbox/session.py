@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import re
 import select
@@ -27,6 +28,9 @@ MOST_RESTARTS = 3
 OBSERVING_SECONDS = 10.0
 """Allowed for observing an exercise, above the time limits of its cases."""
 
+CASE_GRACE = 3.0
+"""Seconds between a case's own time limit and the end of its process."""
+
 LARGEST_FRAME = 24 * 2**20
 ANSWER_SECONDS = 30.0
 """How long the warm process may take to answer."""
@@ -47,6 +51,7 @@ class Attempt:
     )
     defined: bool | None = None
     seen: dict[str, Observation] = field(default_factory=dict)
+    late_case: bool = False
     garbled: bool = False
     too_large: bool = False
     calls: dict[str, int] = field(default_factory=dict)
@@ -212,15 +217,15 @@ class Session:
         }
         attempt = Attempt()
         self.forks += 1
+        running = self._begin()
         try:
-            self._begin()
-            assert self.socket is not None
-            self.socket.sendall(b"j" + wire.frame(b"j", wire.as_json(job)))
-            follower = _Follower(self.socket, self.run, exercise, attempt)
+            running.sendall(b"j" + wire.frame(b"j", wire.as_json(job)))
+            follower = _Follower(running, self.run, exercise, attempt)
             follower.follow(time.monotonic() + seconds + ANSWER_SECONDS)
         except (EOFError, TimeoutError, ConnectionError):
-            # The supervisor is gone, and with it all that it started.
-            attempt.end = attempt.end if attempt.end == "done" else "died"
+            # The supervisor is gone, and with it all that it started. If the warm
+            # process is too, this raises: then it was none of the submission's doing.
+            attempt.end = "died"
             self._finish()
         self.peak = max(self.peak, attempt.peak)
         for cell in attempt.late:
@@ -254,10 +259,10 @@ class Session:
         self.kept += size
         self.ran.outputs[cell] = outputs
 
-    def _begin(self) -> None:
-        """Have a supervisor."""
+    def _begin(self) -> socket.socket:
+        """The supervisor's socket; starts one if there is none."""
         if self.socket is not None:
-            return
+            return self.socket
         ours, theirs = socket.socketpair()
         try:
             self.box.control.sendall(wire.frame(b"s", b"{}"))
@@ -272,6 +277,7 @@ class Session:
                 "namespaces", "a submission's own could not be made.", ALLOW
             )
         ours.sendall(_submission(self.run))
+        return ours
 
     def _finish(self) -> None:
         """Kill the supervisor: nothing that the submission started survives this."""
@@ -299,16 +305,21 @@ class _Follower:
         self.result = -1
         self.frames: wire.Frames | None = None
         self.stopped = False
+        self.seconds = case_seconds(run.cases[exercise]) if exercise else {}
+        self.case_end = math.inf
 
     def follow(self, deadline: float) -> None:
         said = wire.Frames(self.socket.fileno(), LARGEST_FRAME)
         try:
             while not said.ended:
-                left = deadline - time.monotonic()
+                left = min(deadline, self.case_end) - time.monotonic()
                 sources = [self.socket] + ([self.result] if self.result >= 0 else [])
                 ready = select.select(sources, [], [], max(left, 0))[0]
-                if not ready:
+                if not ready and time.monotonic() >= deadline:
                     raise TimeoutError("the supervisor is silent")
+                if not ready:
+                    self.attempt.late_case = True
+                    self._stop()
                 if self.result in ready:
                     self._read_result()
                 if self.socket in ready:
@@ -374,13 +385,19 @@ class _Follower:
             self._close_result()
 
     def _observed(self, kind: bytes, content: bytes) -> None:
-        if kind == b"c":
+        self.case_end = math.inf
+        if kind == b"s":
+            limit = self.seconds.get(str(parse.load_json(content, 1)), 0.0)
+            self.case_end = time.monotonic() + limit + CASE_GRACE
+        elif kind == b"c":
             case, seen = parse.observation(content)
             self.attempt.seen[case[:300]] = seen
         elif kind == b"n":
             self.attempt.calls = parse.calls(content, self.run.watch)
 
     def _stop(self) -> None:
+        """Have it killed: there is nothing more to be had from it."""
+        self.case_end = math.inf
         self._close_result()
         if not self.stopped:
             self.stopped = True
@@ -396,7 +413,7 @@ class _Follower:
             self._read_result()
         said: Mapping[str, Any] = json.loads(content)
         attempt = self.attempt
-        attempt.end = said["end"]
+        attempt.end = "late" if attempt.late_case else said["end"]
         attempt.cell, attempt.observing = said["cell"], said["observing"]
         attempt.status, attempt.peak = said["status"], said["peak"]
 

@@ -1,0 +1,144 @@
+"""What a student's process wrote is read as hostile bytes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from attention_course.grade.inside.wire import Frames, Garbled, frame
+from attention_course.grade.sandbox.parse import (
+    cell_said,
+    observation,
+    plan_said,
+)
+from attention_course.learn.answer_key import pack_observation
+
+
+def packed(seen: dict, case: str = "c0") -> bytes:
+    store: dict[str, torch.Tensor] = {}
+    said = {"case": case, "seen": pack_observation(seen, store, "t")}
+    return save(store, metadata={"data": json.dumps(said)})
+
+
+def raw(header: dict, body: bytes = b"") -> bytes:
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + body
+
+
+def with_tensor(**changes) -> bytes:
+    spec = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} | changes
+    said = {"case": "c0", "seen": {"output": {"tensor": "x"}}}
+    return raw({"__metadata__": {"data": json.dumps(said)}, "x": spec}, b"\0" * 8)
+
+
+def test_an_observation_comes_back_as_it_was():
+    seen = {
+        "output": torch.tensor([[1.0, float("nan")]], dtype=torch.float64),
+        "mask": torch.tensor([True, False]),
+        "half": torch.ones(3, dtype=torch.bfloat16),
+        "empty": torch.empty(0, 4),
+        "number": torch.tensor(5),
+        "raised": "ValueError",
+        "raised_classes": ["ValueError", "Exception"],
+        "infinite": float("inf"),
+        "parameters": {"w": [2, 3]},
+    }
+    case, back = observation(packed(seen))
+    assert case == "c0"
+    assert set(back) == set(seen)
+    for name, value in seen.items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(back[name].nan_to_num(7), value.nan_to_num(7))
+            assert back[name].dtype == value.dtype
+        else:
+            assert back[name] == value
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff" * 8,
+        b"\xff" * 100,
+        raw({}),
+        raw({"__metadata__": 5}),
+        raw({"__metadata__": {"data": "[]"}}),
+        raw({"__metadata__": {"data": "{}"}}),
+        raw({"__metadata__": {"data": "[" * 100_000}}),
+        raw({"__metadata__": {"data": '{"case": "c", "seen": {"a": 5}}'}}),
+        raw({"__metadata__": {"data": '{"case": 5, "seen": {}}'}}),
+        with_tensor(dtype="F4"),
+        with_tensor(dtype=[]),
+        with_tensor(shape=[3]),
+        with_tensor(shape=[-2]),
+        with_tensor(shape=[True, True]),
+        with_tensor(shape=[2**40, 2**40]),
+        with_tensor(shape=[2] + [1] * 40),
+        with_tensor(shape="ab"),
+        with_tensor(data_offsets=[0, 9]),
+        with_tensor(data_offsets=[8, 0]),
+        with_tensor(data_offsets=[0]),
+        with_tensor(data_offsets=None),
+        packed({"raised": 5}),
+        packed({"raised": "E", "raised_classes": 5}),
+        packed({"raised": "E", "raised_classes": [[]]}),
+        packed({"gradient_raised_message": {}}),
+        packed({"parameters": [1]}),
+        packed({"parameters": {"w": ["x"]}}),
+        packed({"x" * 1000: 1}),
+        packed({"deep": [[[[[[[[[[[[1]]]]]]]]]]]]}),
+        packed({"long": "x" * 100_000}),
+    ],
+)
+def test_whatever_is_no_observation_is_garbled(data):
+    with pytest.raises(Garbled):
+        observation(data)
+
+
+def test_half_a_character_does_not_reach_a_file():
+    _, seen = observation(packed({"text": "\ud800"}))
+    assert seen["text"].encode("utf-8") == b"?"
+
+
+def test_outputs_that_are_none_are_left_out():
+    outputs = [
+        {"output_type": "stream", "name": "stdout", "text": "a"},
+        {"output_type": "stream", "name": "passwd", "text": "a"},
+        {"output_type": "stream", "name": "stdout", "text": 5},
+        {"output_type": "error", "ename": "E", "evalue": "v", "traceback": "t"},
+        {"output_type": "display_data", "data": {"text/plain": {"a": 1}, "x": "y"}},
+        {"output_type": "execute_result", "data": {"a/json": [1]}, "metadata": {}},
+        {"output_type": "virus"},
+        "text",
+    ]
+    said = cell_said(json.dumps({"cell": "a", "outputs": outputs}).encode())
+    assert [o["output_type"] for o in said.outputs] == [
+        "stream",
+        "display_data",
+        "execute_result",
+    ]
+    assert said.outputs[1]["data"] == {}
+    assert said.outputs[2]["execution_count"] is None
+
+
+@pytest.mark.parametrize("data", [b"", b"5", b"[]", b'{"cell": 1}', b"[" * 10**6])
+def test_what_is_said_of_no_cell_is_garbled(data):
+    with pytest.raises(Garbled):
+        cell_said(data)
+    with pytest.raises(Garbled):
+        plan_said(data)
+
+
+def test_a_frame_longer_than_allowed_is_not_waited_for(tmp_path):
+    path = tmp_path / "frames"
+    path.write_bytes(frame(b"a", b"one") + b"b\xff\xff\xff\xff")
+    with path.open("rb") as file:
+        frames = Frames(file.fileno(), 100)
+        frames.read()
+        taken = frames.take()
+        assert next(taken) == (b"a", b"one")
+        with pytest.raises(Garbled):
+            next(taken)
