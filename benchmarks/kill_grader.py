@@ -1,9 +1,9 @@
 """Kill the grader at random moments, and see that nothing is lost or counted twice.
 
-Grades a class of a chapter with `attention-course grade` again and again; each time, at
-a random moment, the coordinator, one of its workers or a sandbox's warm process is
-killed with SIGKILL. Then it is graded to the end, and gradebook and results are compared
-with those of an undisturbed run. Prints what it did; exits 1 if anything differs.
+Grades a class of a chapter with `attention-course grade` again and again; each time,
+at a random moment, the coordinator, one of its workers or the warm process of a sandbox
+is killed with SIGKILL. Then it is graded to the end, and gradebook and results are
+compared with those of an undisturbed run. Prints what it did; exits 1 if they differ.
 
     python benchmarks/kill_grader.py --kills 50 --students 40
 """
