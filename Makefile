@@ -79,6 +79,8 @@ lint: setup ## style and types
 	$(BIN)/mypy
 
 test: setup ## everything that CI runs
+	@command -v npm > /dev/null && $(MAKE) --no-print-directory hub-setup || \
+		echo "Node.js is not installed: the hub and the site's pages are not tested."
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/attention-course build --check
 	@$(MAKE) --no-print-directory nbval
