@@ -114,6 +114,11 @@ def _import_all() -> Shell:
         "torch.nn.functional",
         "matplotlib.pyplot",
         "PIL.Image",
+        # What lessons import in their first cells, each a second or more.
+        "sklearn.datasets",
+        "sklearn.neighbors",
+        "skimage.util",
+        "torch.nn.attention.bias",
     ):
         importlib.import_module(name)
     import attention_course.learn
