@@ -35,7 +35,10 @@ class Warm:
         """Import everything; `settings` says which walls to put up."""
         self.control = control
         self.settings = settings
+        variables = dict(os.environ)
         self.shell = _import_all()
+        for name in set(os.environ) - set(variables):
+            del os.environ[name]  # set by an import: no part of the environment
         self.readings: dict[str, Reading] = {}
         self.settings["base_memory"] = _data_size()
 
