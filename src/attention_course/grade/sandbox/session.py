@@ -75,6 +75,7 @@ class Session:
         self.peak = 0
         self.full_runs = 0
         self.kept = 0
+        self.leave: set[str] = set()
         self.began = time.monotonic()
         self.pid = 0
         self.socket: socket.socket | None = None
@@ -212,7 +213,7 @@ class Session:
             observing += PATIENCE * sum(limits)
         seconds = max(deadline - time.monotonic(), 0.1)
         job = job | {
-            "leave": sorted(self.ran.killed),
+            "leave": sorted(self.leave),
             "seconds": seconds,
             "observe_seconds": observing,
         }
@@ -234,6 +235,7 @@ class Session:
             self.ran.killed[cell] = f"took longer than {seconds:g} s: interrupted"
         if attempt.cell is not None and attempt.end in ("died", "late", "garbled"):
             self.ran.killed[attempt.cell] = self._reason(attempt)
+            self.leave.add(attempt.cell)
         for cell, outputs in attempt.outputs.items():
             self._keep(cell, outputs)
         return attempt
