@@ -248,6 +248,23 @@ def test_filling_repeats_and_leaves_no_zero() -> None:
     assert first.norm1.weight.detach().mean() > 0.3
 
 
+@pytest.mark.parametrize("size", [0.1, 30.0, 3000.0])
+def test_what_was_done_to_the_logits_is_seen_at_any_size(size: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = size * torch.randn(8, 4, 5, generator=generator, dtype=torch.float64)
+
+    def told(change) -> str:
+        return chapter_10._range_of(list(change(logits)))
+
+    assert told(lambda x: x.softmax(-1)) == "probabilities: they sum to one"
+    assert told(lambda x: x.log_softmax(-1)) == "logarithms of probabilities"
+    assert told(lambda x: x.sigmoid()) == "between 0 and 1"
+    assert told(lambda x: x.tanh()) == "between -1 and 1"
+    if size > 1:
+        assert told(lambda x: x.relu()) == "never negative"
+        assert told(lambda x: x) == "any numbers"
+
+
 # ---------------------------------------------------------------------- the bar
 
 

@@ -691,6 +691,15 @@ class HeadOfTwoLayers(Vision):
         )
 
 
+@VisionTransformer.alternative
+class WithoutAFinalNorm(Vision):
+    """Its logits are large: nothing brings the stream back to unit size."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.norm = nn.Identity()
+
+
 @VisionTransformer.mistake("""All your layers are one and the same object: `[layer] * L`
 repeats a reference, so every layer has the same weights. Make a new one each time, in a
 list comprehension inside `nn.ModuleList`.""")

@@ -277,6 +277,8 @@ def _same(left: Any, right: Any, tolerance: float = 1e-8) -> bool:
         return False
     if left.shape != right.shape:
         return False
+    if not bool(left.isfinite().all() and right.isfinite().all()):
+        return False
     size = max(1.0, float(left.double().abs().max()))
     return bool((left.double() - right.double()).abs().max() <= tolerance * size)
 
@@ -427,10 +429,9 @@ def _range_of(outputs: list[Any]) -> str:
     numbers = torch.cat(known)
     if not bool(numbers.isfinite().all()):
         return "not finite"
-    one = torch.ones(len(numbers), dtype=torch.float64)
-    if _same(numbers.sum(dim=1), one, 1e-6):
+    if bool(((numbers.sum(dim=1) - 1).abs() < 1e-6).all() and (numbers >= 0).all()):
         return "probabilities: they sum to one"
-    if _same(numbers.exp().sum(dim=1), one, 1e-6):
+    if bool((numbers.logsumexp(dim=1).abs() < 1e-6).all()):
         return "logarithms of probabilities"
     low, high = float(numbers.min()), float(numbers.max())
     if high <= 1 and low >= -1:
