@@ -214,11 +214,25 @@ def test_kind_and_dtype_are_read_off_the_tensor(keys: Keys) -> None:
         return tuple(t.float() for t in right(query, key, value))
 
     honest = judge_exercise(keys, NAME, PAPER, seen_of(keys, rough), "observed")
-    lying = everywhere(
-        lambda o: o | {k: "float64" for k in o if k.startswith("dtype:")}
-    )(seen_of(keys, rough))
+    key = keys.get(NAME, PAPER)
+    wanted = {
+        str(place): {k: v for k, v in key.expected[case.name].items() if "dtype:" in k}
+        for place, case in enumerate(
+            key.cases[index] for index in keys_module._order(key, PAPER)
+        )
+    }
+    seen = seen_of(keys, rough)
+    lying = {name: observed | wanted[name] for name, observed in seen.items()}
+    assert lying != seen
     lied = judge_exercise(keys, NAME, PAPER, lying, "observed")
     assert lied.verdict.earned == honest.verdict.earned < 4
+
+
+def test_a_gigantic_result_is_not_even_compared(keys: Keys) -> None:
+    seen = LIES["gigantic"](seen_of(keys, unscaled))
+    judged = judge_exercise(keys, NAME, PAPER, seen, "observed")
+    assert "far too much: a tensor of shape (1099511627776,)" in judged.verdict.message
+    assert judged.end == "observed"
 
 
 def test_a_strange_report_costs_its_own_case_set_alone(keys: Keys) -> None:
