@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -298,3 +299,24 @@ def test_an_own_function_of_that_name_is_no_shortcut() -> None:
     assert find_shortcuts(cells, [F]) == set()
     used = replace(cells[2], source="F.scaled_dot_product_attention(q, k, v)")
     assert find_shortcuts([*cells, used], [F]) == {F}
+
+
+def test_a_busy_machine_does_not_change_a_key(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reference may outrun a case's time: it is the course's own."""
+    exercise = bundle.exercises[NAME]
+    quick = make_sound_key(exercise, 4, 7, mistakes=False)
+    reference = exercise.reference_answer
+    slept = []
+
+    def slow(query: Any, key: Any, value: Any) -> Any:
+        if not slept:
+            slept.append(time.sleep(6))
+        return reference(query, key, value)
+
+    monkeypatch.setattr(exercise, "_reference", slow)
+    key = make_sound_key(exercise, 4, 7, mistakes=False)
+    for case in quick.cases:
+        first, second = (k.expected[case.name]["attn_output"] for k in (quick, key))
+        assert torch.equal(first, second)

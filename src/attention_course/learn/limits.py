@@ -13,6 +13,23 @@ class TookTooLong(BaseException):
     """Raised inside code that outran its limit; no `except Exception` swallows it."""
 
 
+_patience = 1.0
+
+
+@contextmanager
+def patient(factor: float) -> Iterator[None]:
+    """Multiply every time limit in the body by `factor`.
+
+    For the course's own answers, on a machine that may be busy with other work.
+    """
+    global _patience
+    before, _patience = _patience, factor
+    try:
+        yield
+    finally:
+        _patience = before
+
+
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise `TookTooLong` in the body once `seconds` have passed.
@@ -21,6 +38,7 @@ def time_limit(seconds: float) -> Iterator[None]:
     interrupted. A call that never returns to Python cannot be stopped this way: the
     command line and the grader end its process instead.
     """
+    seconds *= _patience
     on_main_thread = threading.current_thread() is threading.main_thread()
     if hasattr(signal, "setitimer") and on_main_thread:
         yield from _with_alarm(seconds)
