@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -214,11 +215,25 @@ def test_kind_and_dtype_are_read_off_the_tensor(keys: Keys) -> None:
         return tuple(t.float() for t in right(query, key, value))
 
     honest = judge_exercise(keys, NAME, PAPER, seen_of(keys, rough), "observed")
-    lying = everywhere(
-        lambda o: o | {k: "float64" for k in o if k.startswith("dtype:")}
-    )(seen_of(keys, rough))
+    key = keys.get(NAME, PAPER)
+    wanted = {
+        str(place): {k: v for k, v in key.expected[case.name].items() if "dtype:" in k}
+        for place, case in enumerate(
+            key.cases[index] for index in keys_module._order(key, PAPER)
+        )
+    }
+    seen = seen_of(keys, rough)
+    lying = {name: observed | wanted[name] for name, observed in seen.items()}
+    assert lying != seen
     lied = judge_exercise(keys, NAME, PAPER, lying, "observed")
     assert lied.verdict.earned == honest.verdict.earned < 4
+
+
+def test_a_gigantic_result_is_not_even_compared(keys: Keys) -> None:
+    seen = LIES["gigantic"](seen_of(keys, unscaled))
+    judged = judge_exercise(keys, NAME, PAPER, seen, "observed")
+    assert "far too much: a tensor of shape (1099511627776,)" in judged.verdict.message
+    assert judged.end == "observed"
 
 
 def test_a_strange_report_costs_its_own_case_set_alone(keys: Keys) -> None:
@@ -284,3 +299,24 @@ def test_an_own_function_of_that_name_is_no_shortcut() -> None:
     assert find_shortcuts(cells, [F]) == set()
     used = replace(cells[2], source="F.scaled_dot_product_attention(q, k, v)")
     assert find_shortcuts([*cells, used], [F]) == {F}
+
+
+def test_a_busy_machine_does_not_change_a_key(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reference may outrun a case's time: it is the course's own."""
+    exercise = bundle.exercises[NAME]
+    quick = make_sound_key(exercise, 4, 7, mistakes=False)
+    reference = exercise.reference_answer
+    slept = []
+
+    def slow(query: Any, key: Any, value: Any) -> Any:
+        if not slept:
+            slept.append(time.sleep(6))
+        return reference(query, key, value)
+
+    monkeypatch.setattr(exercise, "_reference", slow)
+    key = make_sound_key(exercise, 4, 7, mistakes=False)
+    for case in quick.cases:
+        first, second = (k.expected[case.name]["attn_output"] for k in (quick, key))
+        assert torch.equal(first, second)

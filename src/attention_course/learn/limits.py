@@ -17,6 +17,22 @@ PATIENCE = 4.0
 """How many seconds may pass on the clock for each second of computing: a machine that
 is busy with other work makes nobody's answer slow."""
 
+_factor = 1.0
+
+
+@contextmanager
+def patient(factor: float) -> Iterator[None]:
+    """Multiply every time limit in the body by `factor`.
+
+    For the course's own answers, on a machine that may be busy with other work.
+    """
+    global _factor
+    before, _factor = _factor, factor
+    try:
+        yield
+    finally:
+        _factor = before
+
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
@@ -27,6 +43,7 @@ def time_limit(seconds: float) -> Iterator[None]:
     latter has passed. A call that never returns to Python cannot be stopped this way:
     the command line and the grader end its process instead.
     """
+    seconds *= _factor
     on_main_thread = threading.current_thread() is threading.main_thread()
     if hasattr(signal, "setitimer") and on_main_thread:
         yield from _with_alarm(seconds)
