@@ -7,10 +7,11 @@ end.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any, TypeVar
+
+from .widgets import somebody_is_there
 
 Item = TypeVar("Item")
 
@@ -23,7 +24,7 @@ def progress(items: Iterable[Item], text: str) -> Iterator[Item]:
     The bar is an HTML element, drawn again a few times a second and removed at the end.
     Without a person at a notebook, or a length of `items`, there is none.
     """
-    if not (isinstance(items, Sized) and len(items) and somebody_waits()):
+    if not (isinstance(items, Sized) and len(items) and somebody_is_there()):
         yield from items
         return
     from IPython.display import HTML, clear_output, display
@@ -47,18 +48,3 @@ def bar(text: str, done: int, total: int) -> str:
         f'<label>{text} <progress max="{total}" value="{done}"></progress> '
         f"{done} of {total}</label>"
     )
-
-
-def somebody_waits() -> bool:
-    """Whether a notebook's frontend asked for the cell that runs.
-
-    Such a frontend names the cell in its request (`cellId`) and offers to ask its user
-    for input (`allow_stdin`). nbclient, nbval and nbgrader do neither.
-    """
-    module = sys.modules.get("IPython")
-    kernel = getattr(module.get_ipython() if module else None, "kernel", None)
-    if kernel is None:
-        return False
-    request = kernel.get_parent() or {}
-    named = request.get("metadata", {}).get("cellId")
-    return bool(named and request.get("content", {}).get("allow_stdin"))
