@@ -7,3 +7,6 @@ namespaces of its own. The supervisor in there starts one notebook process for e
 exercise, passes on what it says, and kills all of them; it runs no student code. A
 notebook process gives up all rights, runs cells, and then observes one answer.
 """
+
+NOTEBOOK = "/notebook"
+"""The folder in which a notebook runs."""

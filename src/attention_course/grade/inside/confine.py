@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attention_course.grade.inside import kernel
+from attention_course.grade.inside import NOTEBOOK, kernel
 from attention_course.grade.inside.seccomp import filter_program
 
-NOTEBOOK = "/notebook"
 WRITABLE = ((NOTEBOOK, 2), ("/tmp", 4), ("/dev/shm", 4))
 """Where a notebook may write, each on a new file system, and its part of the disk."""
 

@@ -35,7 +35,10 @@ class Warm:
         """Import everything; `settings` says which walls to put up."""
         self.control = control
         self.settings = settings
+        variables = dict(os.environ)
         self.shell = _import_all()
+        for name in set(os.environ) - set(variables):
+            del os.environ[name]  # set by an import: no part of the environment
         self.readings: dict[str, Reading] = {}
         self.settings["base_memory"] = _data_size()
 
@@ -114,6 +117,11 @@ def _import_all() -> Shell:
         "torch.nn.functional",
         "matplotlib.pyplot",
         "PIL.Image",
+        # What lessons import in their first cells, each a second or more.
+        "sklearn.datasets",
+        "sklearn.neighbors",
+        "skimage.util",
+        "torch.nn.attention.bias",
     ):
         importlib.import_module(name)
     import attention_course.learn

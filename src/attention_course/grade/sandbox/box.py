@@ -19,8 +19,7 @@ from typing import Any
 
 import attention_course
 from attention_course.grade.contract import Limits
-from attention_course.grade.inside import wire
-from attention_course.grade.inside.confine import NOTEBOOK
+from attention_course.grade.inside import NOTEBOOK, wire
 from attention_course.grade.inside.seccomp import filter_program
 from attention_course.grade.sandbox.cgroups import Cgroup, make_cgroup
 from attention_course.grade.sandbox.errors import SandboxUnavailable
@@ -36,6 +35,10 @@ _FIRST_UID = 1_900_000_000
 _number = itertools.count()
 
 INSTALL = "Install it: `sudo apt-get install bubblewrap` (Fedora: dnf; Arch: pacman)."
+ELSEWHERE = (
+    "Grade on Linux: on Windows in WSL 2, on macOS in a virtual machine. Checks in "
+    "notebooks and `attention-course check` work everywhere."
+)
 ALLOW = (
     "Allow it: `sudo sysctl -w kernel.unprivileged_userns_clone=1 "
     "user.max_user_namespaces=15000`; on Ubuntu 24.04 and later also "
@@ -51,6 +54,8 @@ class Box:
 
     def __init__(self, walls: Walls, unsafe: bool) -> None:
         """Start it and wait until it is warm. Raises `SandboxUnavailable`."""
+        if sys.platform != "linux":
+            raise SandboxUnavailable("Linux", f"this is {sys.platform}.", ELSEWHERE)
         self.walls = walls
         self.unsafe = unsafe
         self.cgroup = Cgroup()

@@ -14,7 +14,6 @@ from typing import Any
 
 from attention_course.grade.contract import Ran, Run, RunCell
 from attention_course.grade.inside.seccomp import filter_program
-from attention_course.grade.sandbox import probe
 from attention_course.grade.sandbox.box import ALLOW, COURSE, PACKAGE, environment
 from attention_course.grade.sandbox.errors import SandboxUnavailable
 
@@ -93,7 +92,12 @@ def _hidden(more: Iterable[Path]) -> Iterator[str]:
 
 
 def _run(sandbox: Any, function: str, facts: dict[str, Any]) -> Ran:
-    text = Path(probe.__file__).read_text(encoding="utf-8").partition("if __name__")[0]
+    text = (
+        Path(__file__)
+        .with_name("probe.py")
+        .read_text("utf-8")
+        .partition("if __name__")[0]
+    )
     given = repr(json.dumps(facts))
     call = f"\nimport json\nprint(json.dumps({function}(json.loads({given}))))"
     return sandbox.run(Run((RunCell("probe", "student", text + call),), {}))

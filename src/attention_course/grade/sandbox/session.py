@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -75,6 +74,7 @@ class Session:
         self.peak = 0
         self.full_runs = 0
         self.kept = 0
+        self.leave: set[str] = set()
         self.began = time.monotonic()
         self.pid = 0
         self.socket: socket.socket | None = None
@@ -211,7 +211,7 @@ class Session:
             observing += sum(case_seconds(self.run.cases[exercise]).values())
         seconds = max(deadline - time.monotonic(), 0.1)
         job = job | {
-            "leave": sorted(self.ran.killed),
+            "leave": sorted(self.leave),
             "seconds": seconds,
             "observe_seconds": observing,
         }
@@ -233,6 +233,7 @@ class Session:
             self.ran.killed[cell] = f"took longer than {seconds:g} s: interrupted"
         if attempt.cell is not None and attempt.end in ("died", "late", "garbled"):
             self.ran.killed[attempt.cell] = self._reason(attempt)
+            self.leave.add(attempt.cell)
         for cell, outputs in attempt.outputs.items():
             self._keep(cell, outputs)
         return attempt
@@ -356,6 +357,8 @@ class _Follower:
         """Give it the cases to read and a pipe to answer through."""
         if self.exercise is None or self.result >= 0:
             return
+        import fcntl  # not there on every system that reads this module
+
         cases = os.memfd_create("cases", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         self.result, theirs = os.pipe()
         try:
