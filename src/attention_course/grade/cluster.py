@@ -40,7 +40,9 @@ class ClusterWorkers:
             raise
         self.at_once = 2 * threads
         self._bundle = bundle
-        self._settings = dataclasses.replace(settings, keys=None)  # no shared disk
+        self._settings = dataclasses.replace(
+            settings, keys=None, hidden=()
+        )  # no shared disk
         self._executor = self._client.get_executor(pure=False)
 
     def submit(self, task: Task) -> Future[Graded]:
