@@ -168,7 +168,8 @@ def test_the_littlest_hubs_configuration_loads(path: Path) -> None:
         assert ExchangeFactory(config=made).submit.__name__ == "PrivateSubmit"
 
 
-def test_the_hub_on_kubernetes_is_configured() -> None:
+def test_the_hub_on_kubernetes_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USER", "ada")  # as in everybody's pod
     values = yaml.safe_load((DEPLOY / "kubernetes" / "hub-values.yaml").read_text())
     ours = Config()
     ours.JupyterHub.services = []

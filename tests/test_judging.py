@@ -15,7 +15,7 @@ from conftest import ROOT
 from attention_course.author.keys import UnsoundReference
 from attention_course.grade import keys as keys_module
 from attention_course.grade.contract import RunCell
-from attention_course.grade.judging import judge_exercise
+from attention_course.grade.judging import Garbled, checked, judge_exercise
 from attention_course.grade.keys import Keys, blinded, make_sound_key, unblinded
 from attention_course.grade.papers import PAPERS, Paper, choose_papers
 from attention_course.grade.release import Bundle, read_bundle
@@ -320,3 +320,13 @@ def test_a_busy_machine_does_not_change_a_key(
     for case in quick.cases:
         first, second = (k.expected[case.name]["attn_output"] for k in (quick, key))
         assert torch.equal(first, second)
+
+
+def test_a_list_of_numbers_stays_a_list_and_large_integers_pass() -> None:
+    """Chapter 10 keeps losses as a tensor; chapter 11 counts more than 64 bits hold."""
+    losses = torch.tensor([2.0, 1.0], dtype=torch.float64)
+    clean = checked({"kind:losses": "list", "losses": losses, "flops": 2**70}, 2)
+    assert clean["kind:losses"] == "list"
+    assert clean["flops"] == 2**70
+    with pytest.raises(Garbled, match="unknown kind"):
+        checked({"flops": 2**5000}, 2)

@@ -109,7 +109,7 @@ def grade(root: Path, url: str | None) -> None:
 
 def as_formgrader_reads(url: str) -> dict[str, dict[str, object]]:
     """Each submission with what Formgrader's tables show of it."""
-    keys = ("score", "max_score", "needs_manual_grade", "autograded")
+    keys = ("score", "max_score", "code_score", "needs_manual_grade")
     with Gradebook(url, "attention") as book:
         assert {s["id"] for s in book.student_dicts()} == set(CLASS)
         return {

@@ -7,6 +7,7 @@ import json
 import os
 import runpy
 import secrets
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,6 +75,8 @@ def open_course(root: Path, db_url: str | None = None) -> Course:
     """
     from traitlets.config.loader import Config
 
+    if str(root) not in sys.path:
+        sys.path.append(str(root))  # where an instructor's own plug-ins lie
     config = Config()
     path = root / "nbgrader_config.py"
     if path.exists():

@@ -4,7 +4,8 @@ An observation is a student's word. What a liar could gain by each part of it:
 
 - A tensor (`output`, `grad:`): nothing but by computing it. The inputs are fresh, the
   expected numbers were never inside.
-- `kind:` and `dtype:`: nothing. Where there is a tensor they are read off it here.
+- `dtype:`: nothing. It is read off the tensor here. `kind:` says "tensor" of nothing
+  that is none; who says that a tensor is another kind loses points.
 - `device:`: nothing. Grading is on the CPU; an answer that keeps to the CPU passes.
 - `unchanged:`, `identity:`, `shares_memory:`: what a copy at the start or the end of
   the same answer would gain honestly. The numbers have to be right all the same.
@@ -47,6 +48,7 @@ MOST_ITEMS = 2000
 MOST_NODES = 20_000
 DEEPEST = 6
 LONGEST_TEXT = 2000
+LONGEST_INTEGER = 256  # bits: counts of operations outgrow 64
 NEVER_TOO_LARGE = 2**16
 MUCH_LARGER = 16
 
@@ -130,8 +132,8 @@ def _largest(observation: Observation) -> int:
 def checked(observation: Observation, largest: int) -> Observation:
     """The observation, with types and sizes as they must be. Raises `Garbled`.
 
-    `largest` is the number of elements of the largest expected tensor. What is said
-    about a tensor's kind and dtype is read off the tensor.
+    `largest` is the number of elements of the largest expected tensor. A tensor's dtype
+    is read off it, whatever was said.
     """
     if not isinstance(observation, Mapping) or len(observation) > MOST_ITEMS:
         raise Garbled("no observation")
@@ -184,7 +186,7 @@ class _Nodes:
             raise Garbled("too much")
         if value is None or type(value) in (bool, float):
             return
-        if type(value) is int and abs(value) < 2**63:
+        if type(value) is int and value.bit_length() <= LONGEST_INTEGER:
             return
         if type(value) is str and len(value) <= LONGEST_TEXT:
             return
@@ -213,7 +215,7 @@ def _consistent(seen: Observation) -> Observation:
 
 
 def _restated(seen: Observation) -> Observation:
-    """Kind and dtype of every tensor as it is, whatever was said."""
+    """The dtype of every tensor as it is; no tensor's facts where there is none."""
     stated = dict(seen)
     for item, value in seen.items():
         for fact in ("kind:", "dtype:"):
@@ -221,10 +223,9 @@ def _restated(seen: Observation) -> Observation:
                 continue
             tensor = seen.get(item.removeprefix(fact))
             if isinstance(tensor, Tensor):
-                is_kind = fact == "kind:"
-                stated[item] = (
-                    "tensor" if is_kind else str(tensor.dtype).removeprefix("torch.")
-                )
+                # Numbers that were a list are kept as a tensor, and are a list still.
+                if fact == "dtype:":
+                    stated[item] = str(tensor.dtype).removeprefix("torch.")
             elif fact == "dtype:" or value == "tensor":
                 del stated[item]
     return stated
