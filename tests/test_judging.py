@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import ROOT
 
+from attention_course.author.chapter import find_chapters
 from attention_course.author.keys import UnsoundReference
 from attention_course.grade import keys as keys_module
 from attention_course.grade.contract import RunCell
@@ -20,7 +21,11 @@ from attention_course.grade.keys import Keys, blinded, make_sound_key, unblinded
 from attention_course.grade.papers import PAPERS, Paper, choose_papers
 from attention_course.grade.release import Bundle, read_bundle
 from attention_course.grade.shortcuts import find_shortcuts
-from attention_course.learn.answer_key import Observation
+from attention_course.learn.answer_key import (
+    Observation,
+    pack_observation,
+    unpack_observation,
+)
 from attention_course.learn.observation import observe
 
 NAME = "scaled_dot_product_attention"
@@ -227,6 +232,30 @@ def test_kind_and_dtype_are_read_off_the_tensor(keys: Keys) -> None:
     assert lying != seen
     lied = judge_exercise(keys, NAME, PAPER, lying, "observed")
     assert lied.verdict.earned == honest.verdict.earned < 4
+
+
+@pytest.mark.parametrize("folder", find_chapters(ROOT), ids=lambda f: f.name)
+def test_what_the_course_itself_shows_earns_all(folder: Path) -> None:
+    """Of every exercise: whatever its protocol records passes the judge's own checks."""
+    bundle = read_bundle(ROOT, folder)
+    keys = Keys(bundle, "test")
+    for name in bundle.points:
+        key = keys.get(name, PAPER)
+        order = keys_module._order(key, PAPER)
+        seen = {
+            str(place): raw_of(bundle, name, key.cases[index])
+            for place, index in enumerate(order)
+        }
+        judged = judge_exercise(keys, name, PAPER, seen, "observed")
+        assert judged.verdict.complete, f"{name}: {judged.verdict.message}"
+
+
+def raw_of(bundle: Bundle, name: str, case: Any) -> Observation:
+    """What the reference shows in one case, as it comes out of the sandbox."""
+    store: dict[str, torch.Tensor] = {}
+    answer = bundle.exercises[name].reference_answer
+    seen = observe(answer, [case])[case.name]
+    return unpack_observation(pack_observation(seen, store, "t"), store)
 
 
 def test_a_gigantic_result_is_not_even_compared(keys: Keys) -> None:
