@@ -350,7 +350,11 @@ INSIDE = {
     "class KVCache(PreparedCache):\n    pass": f"{LEARN}.probes_11.PreparedCache",
     "KVCache = PreparedCache": f"{LEARN}.probes_11.PreparedCache",
 }
-DEMO = f"from {LEARN}.probes_11 import PreparedCache\nfrom {LEARN} import figures"
+DEMO = (
+    "import torch\n"
+    f"from {LEARN}.probes_11 import PreparedCache\n"
+    f"from {LEARN} import figures"
+)
 
 
 @pytest.mark.parametrize("source", INSIDE)

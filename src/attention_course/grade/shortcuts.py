@@ -65,7 +65,7 @@ def find_course_code(
     for text in demos:
         if tree := syntax_tree(text):
             _collect_aliases(tree, told)
-    offered = {*OFFERED, *told.values()}
+    offered = OFFERED | {name for name in told.values() if _is_inside(name)}
     aliases = dict(told)
     found: set[str] = set()
     for cell in cells:
