@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import ROOT
 
+from attention_course.author.chapter import find_chapters, read_chapter
 from attention_course.author.keys import UnsoundReference
 from attention_course.grade import keys as keys_module
 from attention_course.grade.contract import RunCell
@@ -19,8 +20,12 @@ from attention_course.grade.judging import Garbled, checked, judge_exercise
 from attention_course.grade.keys import Keys, blinded, make_sound_key, unblinded
 from attention_course.grade.papers import PAPERS, Paper, choose_papers
 from attention_course.grade.release import Bundle, read_bundle
-from attention_course.grade.shortcuts import find_shortcuts
-from attention_course.learn.answer_key import Observation
+from attention_course.grade.shortcuts import find_course_code, find_shortcuts
+from attention_course.learn.answer_key import (
+    Observation,
+    pack_observation,
+    unpack_observation,
+)
 from attention_course.learn.observation import observe
 
 NAME = "scaled_dot_product_attention"
@@ -229,6 +234,30 @@ def test_kind_and_dtype_are_read_off_the_tensor(keys: Keys) -> None:
     assert lied.verdict.earned == honest.verdict.earned < 4
 
 
+@pytest.mark.parametrize("folder", find_chapters(ROOT), ids=lambda f: f.name)
+def test_what_the_course_itself_shows_earns_all(folder: Path) -> None:
+    """Of every exercise: what its protocol records passes the judge's own checks."""
+    bundle = read_bundle(ROOT, folder)
+    keys = Keys(bundle, "test")
+    for name in bundle.points:
+        key = keys.get(name, PAPER)
+        order = keys_module._order(key, PAPER)
+        seen = {
+            str(place): raw_of(bundle, name, key.cases[index])
+            for place, index in enumerate(order)
+        }
+        judged = judge_exercise(keys, name, PAPER, seen, "observed")
+        assert judged.verdict.complete, f"{name}: {judged.verdict.message}"
+
+
+def raw_of(bundle: Bundle, name: str, case: Any) -> Observation:
+    """What the reference shows in one case, as it comes out of the sandbox."""
+    store: dict[str, torch.Tensor] = {}
+    answer = bundle.exercises[name].reference_answer
+    seen = observe(answer, [case])[case.name]
+    return unpack_observation(pack_observation(seen, store, "t"), store)
+
+
 def test_a_gigantic_result_is_not_even_compared(keys: Keys) -> None:
     seen = LIES["gigantic"](seen_of(keys, unscaled))
     judged = judge_exercise(keys, NAME, PAPER, seen, "observed")
@@ -299,6 +328,63 @@ def test_an_own_function_of_that_name_is_no_shortcut() -> None:
     assert find_shortcuts(cells, [F]) == set()
     used = replace(cells[2], source="F.scaled_dot_product_attention(q, k, v)")
     assert find_shortcuts([*cells, used], [F]) == {F}
+
+
+def test_an_own_function_in_broken_code_is_no_shortcut() -> None:
+    broken = "def scaled_dot_product_attention(q, k, v:\n    return v"
+    assert find_shortcuts([RunCell("a", "answer", broken, "f")], [F]) == set()
+
+
+LEARN = "attention_course.learn"
+INSIDE = {
+    f"from {LEARN}.probes_09 import EncoderLayer": f"{LEARN}.probes_09.EncoderLayer",
+    f"import {LEARN}.protocols as p\np._PROTOCOLS.clear()": (
+        f"{LEARN}.protocols._PROTOCOLS.clear"
+    ),
+    f"from {LEARN} import observation": f"{LEARN}.observation",
+    f"import sys\nm = sys.modules['{LEARN}.verdict']": f"{LEARN}.verdict",
+    f"import importlib as i\ni.import_module('{LEARN}.limits')": f"{LEARN}.limits",
+    "import torch\nwith torch._C.DisableTorchFunction():\n    pass": (
+        "torch._C.DisableTorchFunction"
+    ),
+    "class KVCache(PreparedCache):\n    pass": f"{LEARN}.probes_11.PreparedCache",
+    "KVCache = PreparedCache": f"{LEARN}.probes_11.PreparedCache",
+}
+DEMO = (
+    "import torch\n"
+    f"from {LEARN}.probes_11 import PreparedCache\n"
+    f"from {LEARN} import figures"
+)
+
+
+@pytest.mark.parametrize("source", INSIDE)
+def test_the_courses_own_code_is_found(source: str) -> None:
+    cells = [RunCell("a", "answer", source, "KVCache")]
+    assert find_course_code(cells, [DEMO], ["KVCache"]) == {INSIDE[source]}
+
+
+def test_what_the_course_offers_is_not_flagged() -> None:
+    source = (
+        f'"""As {LEARN}.verdict says."""\n'
+        f"from {LEARN} import *\n"
+        f"from {LEARN} import check, figures as f\n"
+        "cache = PreparedCache(7)\n"
+        "f.show(f.curves(cache))"
+    )
+    cells = [RunCell("a", "student", source), RunCell("b", "demo", "import torch._C")]
+    assert find_course_code(cells, [DEMO], ["KVCache"]) == set()
+
+
+@pytest.mark.parametrize("folder", find_chapters(ROOT), ids=lambda f: f.name)
+def test_the_courses_own_answers_are_not_flagged(folder: Path) -> None:
+    chapter = read_chapter(folder)
+    cells = [
+        RunCell(str(n), "answer" if c.role == "answer" else "student", c.source)
+        for n, c in enumerate(chapter.cells)
+        if c.role in ("answer", "demo")
+    ]
+    demos = [c.source for c in chapter.cells if c.role == "demo"]
+    assert find_course_code(cells, demos, chapter.points) == set()
 
 
 def test_a_busy_machine_does_not_change_a_key(

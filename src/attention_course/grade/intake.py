@@ -495,6 +495,10 @@ def _stand_in(slot: _Slot, defined: set[str], repairs: list[str]) -> list[RunCel
             filled = [c for c in kept if c.source.strip() != release.source.strip()]
             kept = filled or kept[:1]
     made = []
+    if release.role == "demo" and _lost_imports(release, kept):
+        # Once it had run, the student's own kernel knew the names all the same.
+        repairs.append("a cell's imports were taken out: put back before it")
+        made.append(RunCell(f"{release.id[:50]}-released", "demo", release.source))
     for number, cell in enumerate(kept):
         kind: CellKind = "answer"
         if release.role == "demo":
@@ -502,6 +506,23 @@ def _stand_in(slot: _Slot, defined: set[str], repairs: list[str]) -> list[RunCel
             kind = "demo" if same and number == 0 else "student"
         made.append(RunCell(_numbered(release.id, number), kind, cell.source, name))
     return made
+
+
+def _lost_imports(release: ReleaseCell, kept: list[_Cell]) -> bool:
+    """Whether a demo that was changed no longer imports what was released with it."""
+    tree = syntax_tree(release.source)
+    wanted = _imported(tree) if tree is not None else frozenset()
+    return bool(wanted - frozenset().union(*(_names(cell) for cell in kept)))
+
+
+def _imported(tree: ast.Module) -> frozenset[str]:
+    """The names that a cell imports at its top level."""
+    imports = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+    return frozenset(
+        alias.asname or alias.name.partition(".")[0]
+        for node in imports
+        for alias in node.names
+    )
 
 
 def _unlike(cells: list[_Cell]) -> list[_Cell]:

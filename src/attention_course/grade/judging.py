@@ -4,8 +4,9 @@ An observation is a student's word. What a liar could gain by each part of it:
 
 - A tensor (`output`, `grad:`): nothing but by computing it. The inputs are fresh, the
   expected numbers were never inside.
-- `dtype:`: nothing. It is read off the tensor here. `kind:` says "tensor" of nothing
-  that is none; who says that a tensor is another kind loses points.
+- `dtype:`: nothing. Where there is a tensor it is read off it here.
+- `kind:`: nothing. Only where there is a tensor can something be said to be one; that
+  it was a list of numbers, say, is what `tolist` would gain honestly.
 - `device:`: nothing. Grading is on the CPU; an answer that keeps to the CPU passes.
 - `unchanged:`, `identity:`, `shares_memory:`: what a copy at the start or the end of
   the same answer would gain honestly. The numbers have to be right all the same.
@@ -48,8 +49,10 @@ MOST_ITEMS = 2000
 MOST_NODES = 20_000
 DEEPEST = 6
 LONGEST_TEXT = 2000
-LONGEST_INTEGER = 256  # bits: counts of operations outgrow 64
 NEVER_TOO_LARGE = 2**16
+LARGEST_INTEGER = 2**512
+"""Python's integers have no limit and some answers need more than 64 bits; this is far
+above what any case asks for, and small enough to become a float."""
 MUCH_LARGER = 16
 
 REASONS: Mapping[End, str] = {
@@ -186,7 +189,7 @@ class _Nodes:
             raise Garbled("too much")
         if value is None or type(value) in (bool, float):
             return
-        if type(value) is int and value.bit_length() <= LONGEST_INTEGER:
+        if type(value) is int and abs(value) < LARGEST_INTEGER:
             return
         if type(value) is str and len(value) <= LONGEST_TEXT:
             return
@@ -215,19 +218,22 @@ def _consistent(seen: Observation) -> Observation:
 
 
 def _restated(seen: Observation) -> Observation:
-    """The dtype of every tensor as it is; no tensor's facts where there is none."""
+    """The dtype of every tensor as it is, whatever was said; no tensor that is none.
+
+    The kind of a tensor stays as it was said: a protocol may keep a list of numbers as
+    a tensor.
+    """
     stated = dict(seen)
     for item, value in seen.items():
-        for fact in ("kind:", "dtype:"):
-            if not item.startswith(fact):
-                continue
-            tensor = seen.get(item.removeprefix(fact))
-            if isinstance(tensor, Tensor):
-                # Numbers that were a list are kept as a tensor, and are a list still.
-                if fact == "dtype:":
-                    stated[item] = str(tensor.dtype).removeprefix("torch.")
-            elif fact == "dtype:" or value == "tensor":
-                del stated[item]
+        fact, _, name = item.partition(":")
+        if fact not in ("kind", "dtype"):
+            continue
+        tensor = seen.get(name)
+        if isinstance(tensor, Tensor):
+            if fact == "dtype":
+                stated[item] = str(tensor.dtype).removeprefix("torch.")
+        elif fact == "dtype" or value == "tensor":
+            del stated[item]
     return stated
 
 

@@ -1,16 +1,26 @@
-"""Find, in an answer's text, a function of torch that the exercise is about.
+"""Find, in an answer's text, what it should have been written without.
 
-Found here or by the sandbox's count, a shortcut is flagged for a person to look at. It
-costs no point: whether it was allowed, a program cannot tell.
+That is a function of torch that the exercise is about, or the course's own code: its
+stand-ins for answers, and what observes an answer. Found here or by the sandbox's
+count, it is flagged for a person to look at. It costs no point: whether it was allowed,
+a program cannot tell.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 
 from attention_course.grade.contract import RunCell
 from attention_course.grade.intake import syntax_tree
+
+COURSE = "attention_course"
+OFFERED = frozenset(
+    f"{COURSE}.learn.{name}"
+    for name in ("check", "device", "figures", "photos", "scenes", "seed", "widgets")
+)
+"""What any notebook may use. A chapter's own demos may import more."""
 
 
 def find_shortcuts(cells: Iterable[RunCell], watched: Iterable[str]) -> set[str]:
@@ -29,12 +39,87 @@ def find_shortcuts(cells: Iterable[RunCell], watched: Iterable[str]) -> set[str]
             continue
         tree = syntax_tree(cell.source)
         if tree is None:
-            used |= {w for w in watched if w.rpartition(".")[2] in cell.source}
+            used |= {w for w in watched if _written(w, cell.source)}
             continue
         _collect_aliases(tree, aliases)
         if cell.kind in ("answer", "student"):
             used |= _used(tree, aliases)
     return {w for w in watched if w in used}
+
+
+def _written(function: str, text: str) -> bool:
+    """Whether a text that is no Python takes the function from a module."""
+    name = re.escape(function.rpartition(".")[2])
+    return re.search(rf"(\.\s*|\bimport\b.*\b){name}\b", text) is not None
+
+
+def find_course_code(
+    cells: Iterable[RunCell], demos: Iterable[str], exercises: Iterable[str]
+) -> set[str]:
+    """What the students' cells use of the course's package, and of torch's inside.
+
+    `demos` are the released demos' texts. What they import may be used, but not be the
+    answer itself or its base class. A name may also be told by a string.
+    """
+    told: dict[str, str] = {}
+    for text in demos:
+        if tree := syntax_tree(text):
+            _collect_aliases(tree, told)
+    offered = OFFERED | {name for name in told.values() if _is_inside(name)}
+    aliases = dict(told)
+    found: set[str] = set()
+    for cell in cells:
+        tree = None
+        if cell.kind in ("answer", "student"):
+            tree = syntax_tree(cell.source)
+        if tree is None:
+            continue
+        imported: dict[str, str] = {}
+        _collect_aliases(tree, imported)
+        aliases |= imported
+        names = {*_used(tree, aliases), *imported.values(), *_strings(tree)}
+        found |= {n for n in names if _is_inside(n) and not _among(n, offered)}
+        found |= {n for n in _stand_ins(tree, aliases, exercises) if _is_inside(n)}
+    return {name for name in found if not any(_longer(o, name) for o in found)}
+
+
+def _is_inside(name: str) -> bool:
+    return name.startswith((f"{COURSE}.", "torch._C."))
+
+
+def _among(name: str, offered: Iterable[str]) -> bool:
+    whole = (f"{COURSE}.learn", f"{COURSE}.learn.*")
+    return name in whole or any(name == o or _longer(name, o) for o in offered)
+
+
+def _longer(name: str, start: str) -> bool:
+    return name.startswith(f"{start}.")
+
+
+def _strings(tree: ast.Module) -> Iterator[str]:
+    """Strings that are a module's name, as `import_module` and `sys.modules` take."""
+    for node in ast.walk(tree):
+        told = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(told, str) and re.fullmatch(r"[\w.]{1,200}", told):
+            yield told
+
+
+def _stand_ins(
+    tree: ast.Module, aliases: dict[str, str], exercises: Iterable[str]
+) -> Iterator[str]:
+    """What an exercise's name stands for, or what its class is made from."""
+    wanted = set(exercises)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and node.name in wanted:
+            yield from filter(None, (_dotted(base, aliases) for base in node.bases))
+        elif isinstance(node, ast.Assign):
+            targets = {t.id for t in node.targets if isinstance(t, ast.Name)}
+            if targets & wanted and (name := _dotted(node.value, aliases)):
+                yield name
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                if (alias.asname or alias.name) in wanted:
+                    yield f"{node.module}.{alias.name}"
 
 
 def _collect_aliases(tree: ast.Module, aliases: dict[str, str]) -> None:

@@ -24,7 +24,7 @@ from attention_course.grade.keys import Keys, blinded
 from attention_course.grade.papers import Paper
 from attention_course.grade.release import Bundle
 from attention_course.grade.sandbox import SandboxDied, self_test
-from attention_course.grade.shortcuts import find_shortcuts
+from attention_course.grade.shortcuts import find_course_code, find_shortcuts
 from attention_course.grade.tasks import Graded, Settings, Task
 from attention_course.learn.runner import pack_plan
 
@@ -192,6 +192,9 @@ class Desk:
             found = find_shortcuts(own, exercise.shortcuts)
             found |= {w for w in exercise.shortcuts if called.get(w)}
             flags += [f"shortcut: {name} uses {w}" for w in sorted(found)]
+        demos = [c.source for c in self.bundle.cells if c.role == "demo"]
+        inside = find_course_code(taken.cells, demos, self.bundle.points)
+        flags += [f"the course's own code: it uses {name}" for name in sorted(inside)]
         if self.settings.unsafe:
             flags.append(results.NO_SANDBOX)
         return flags

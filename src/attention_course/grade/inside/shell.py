@@ -203,6 +203,11 @@ class Shell(InteractiveShell):
     def ask_exit(self) -> None:
         """`exit` and `quit` in a cell end nothing."""
 
+    def init_magics(self) -> None:
+        """`%reset` empties nothing: what was tidied up by hand had run before."""
+        super().init_magics()
+        self.magics_manager.register_function(_leave_all, magic_name="reset")
+
     def _showtraceback(self, etype: Any, evalue: Any, stb: Any) -> None:
         try:
             value = str(evalue)
@@ -241,6 +246,10 @@ class Shell(InteractiveShell):
         except Exception:
             text = ""
         return self.outputs.finished(), (type(error).__name__, text)
+
+
+def _leave_all(line: str) -> None:
+    """What `%reset` does here: nothing."""
 
 
 def make_shell() -> Shell:
