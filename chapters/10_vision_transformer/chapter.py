@@ -556,7 +556,8 @@ figures.show(
 )
 
 # %% [markdown]
-# No: the heads share the work, and a single map is hard to read. Maps also leave out the most important thing: a token listens to
+# No: the heads share the work, and a single map is hard to read. Maps also leave out the most
+# important thing: a token listens to
 # tokens *that have listened before*. The keeper may already have told a neighbour, and the ball asks
 # the neighbour.
 #
