@@ -18,6 +18,7 @@ from traitlets.config import Config
 
 from attention_course.author.chapter import read_chapter
 from attention_course.grade.sample_class import Student, submission
+from attention_course.learn.handing_in import hand_in as student_hand_in
 
 PAGES = ROOT / "docs" / "instructor"
 SLUG = "04_scaling"
@@ -50,6 +51,11 @@ def inbox(course: Path) -> None:
     shutil.copy(released, folder / "ada.ipynb")
     with zipfile.ZipFile(folder / "submissions.zip", "w") as archive:
         archive.write(released, f"ben_1234_5678_{SLUG}.ipynb")
+        packed = folder / f"dan-{SLUG}.zip"
+        student_hand_in(released.parent, "dan", packed)
+        archive.write(packed, f"dan_1234_5679_dan-{SLUG}.zip")
+    packed.unlink()
+    student_hand_in(released.parent, "cam", folder / f"cam-{SLUG}.zip")
 
 
 @pytest.fixture

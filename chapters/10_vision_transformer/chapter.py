@@ -17,7 +17,8 @@
 # - say why a model does not start to learn, and mend it;
 # - draw what a trained model attends to, through all of its layers.
 #
-# **Time**: about 120 minutes. **You need** chapters 01 (patches and the scenes), 06, 07 and 08.
+# **Time**: about 120 minutes. **You need** chapters 01 (patches and the
+# scenes), 02 (entropy), 06, 07, 08 and 09 (torch's own modules).
 
 # %%
 import io
@@ -141,8 +142,9 @@ print("it has heard:", round((weights @ values).item(), 4))
 
 # %% [markdown]
 # The class token comes first; *then* a table of N + 1 learned positions is added, so the class
-# token has a position of its own. Strictly, one of the two would do: they are only ever
-# added. But one table for all tokens is the simplest code, and it is what ViT has.
+# token has a position of its own. Strictly, it does not need one: the two vectors are only ever
+# added, so one could be both. But one table for all tokens is the simplest code, and it is what
+# ViT has.
 #
 # Follow the shapes, with torch's own layer in the middle:
 
@@ -282,8 +284,8 @@ sure = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64, device=device)
 print(f"the least      {F.cross_entropy(sure, truth).item():.4f}")
 
 # %% [markdown]
-# Even perfect probabilities cost 0.55. The loss can't fall below that, gradients stay small, and
-# you'd think that the model is at fault.
+# With three classes, even perfect probabilities cost 0.55. The loss can't fall below that, the
+# gradients stay small, and you'd think that the model is at fault.
 
 # %% [markdown] exercise="train"
 # ### Exercise: the training loop  ·  15 min  ·  ●●○
@@ -355,7 +357,7 @@ print("more than 85 % of the unseen digits are right:", share > 0.85)
 
 # %% [markdown]
 # Guessing gives 10 %. But one number hides *which* digits are hard. Count, for each true digit, what
-# it was called. **Predict** which two digits are mistaken for each other.
+# it was called. **Predict** which digit is mistaken most often.
 
 # %%
 with torch.no_grad():
@@ -384,6 +386,10 @@ figures.show(
     alt="A 10 by 10 map, true digit against the name it was given. The diagonal is as dark as "
     "the scale allows; off it there are a few pale cells.",
 )
+
+# %% [markdown]
+# The 8: its row has the darkest cell off the diagonal. At 8 × 8 pixels it shares its strokes with
+# most of the others.
 
 # %% [markdown]
 # ## The scenes: nothing happens
@@ -427,8 +433,8 @@ print("evenness above 0.97:", evenness(fresh) > 0.97)
 # attention takes the plain **mean** of the patches. And what did chapter 01 show about the mean
 # patch? It is *the same in every scene*, bit for bit.
 #
-# So what the ball hears is the same for every scene. Measure how much it differs from scene to
-# scene, in parts of its size:
+# So what the ball hears is *almost* the same for every scene. Measure how much it differs from
+# scene to scene, as a share of its size:
 
 
 # %%
@@ -444,11 +450,11 @@ def difference(reader: PatchReader) -> float:
 print("less than 3 %:", difference(fresh) < 0.03)
 
 # %% [markdown]
-# The scene drowns in what all scenes share. The gradient gets the same drowned signal: training starts
-# on a plain without a slope.
+# The scene drowns in what all scenes share. So does the gradient: training
+# starts on flat ground, with no slope to follow.
 #
 # The cure: let the heads look *somewhere* from the start, anywhere. Multiply the fresh query and key
-# weights by 3, so that scores grow by 9. Three lines, nothing else changes. **Predict** both numbers.
+# weights by 3, so that scores grow ninefold. Nothing else changes. **Predict** both numbers.
 
 # %%
 sharp = PatchReader(56, 8, 3, 2, read=CENTRE).to(device)
@@ -482,9 +488,10 @@ figures.show(
 )
 
 # %% [markdown]
-# (The little rise at the end is the dropout's.) From 50 % to 100 %, by a better start. Chapter 01's attention model had another way out: batch norm, which
-# takes away what all scenes share. That large ViTs train without such help owes much to large data,
-# where the mean patch does tell one image from another.
+# A better start makes the difference between guessing and nearly 100 %. (The little rise at the end
+# comes from the dropout, which grows there.) Chapter 01's attention model had another way out:
+# batch norm on what the ball heard, which takes away what all scenes share. In photographs the mean
+# patch does tell one image from another; there even a fresh ViT hears something.
 
 # %% [markdown] exercise="attention_maps"
 # ### Exercise: the attention maps  ·  20 min  ·  ●●○
@@ -492,8 +499,8 @@ figures.show(
 # Now look inside. `model.embed(image)` gives tokens (B, N, d_model), `model.layers` holds
 # `nn.TransformerEncoderLayer`s with batch_first, of **either** norm order (`layer.norm_first`).
 #
-# Return a list with the attention weights of each layer, (B, H, N, N), first layer first. In eval, and
-# without gradients. Then try yours on the trained reader: `attention_maps(sharp, test_images[:1])`.
+# Return a list with the attention weights of each layer, (B, H, N, N), first layer first. Work in
+# eval mode, without gradients. Then try yours on the trained reader: `attention_maps(sharp, test_images[:1])`.
 #
 # <details><summary>Hint</summary>
 #
@@ -549,7 +556,8 @@ figures.show(
 )
 
 # %% [markdown]
-# Single maps are hard to read. And they leave out the most important thing: a token listens to
+# No: the heads share the work, and a single map is hard to read. Maps also leave out the most
+# important thing: a token listens to
 # tokens *that have listened before*. The keeper may already have told a neighbour, and the ball asks
 # the neighbour.
 #
@@ -729,8 +737,8 @@ print("the same answers, bit for bit:", same)
 # %% [markdown]
 # ## A real photograph
 #
-# Our readers know lawns and digits, and nothing about cats. So ask a simpler attention: no training, each
-# patch is its own query, key and value. Patches are centred and scaled to length one; the score
+# Our two models know lawns and digits, and nothing about cats. So take a simpler attention: no
+# training, each patch is its own query, key and value. Patches are centred and scaled to length one; the score
 # is eight times their cosine.
 #
 # **Predict** what the patch on the left eye attends to. And the one on the fur at the top right?

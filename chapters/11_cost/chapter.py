@@ -19,8 +19,8 @@
 # - say what a window saves, and what a mask alone does not.
 
 # %% [markdown]
-# **Time**: about 85 minutes. **You need** chapter 04 (softmax and its shift), chapter 05 (masks)
-# and chapter 06 (heads).
+# **Time**: about 85 minutes. **You need** chapters 04 (softmax and its shift), 05 (masks), 06
+# (heads) and 08 (layers and their residual).
 
 # %%
 import math
@@ -55,8 +55,9 @@ print("operations:", counter.get_total_flops())
 # pair, one multiplication and one addition, is a *multiply-add*. The operations are called FLOPs,
 # floating-point operations.
 #
-# Attention has two such products: the scores $QK^\top$, and the weights times $V$. Softmax, scale
-# and mask touch each score a few times, beside $2\,d_k$ in each product. So one leaves them out.
+# Attention has two such products: the scores $QK^\top$, and the weights times $V$. Each score
+# costs $2\,d_k$ operations in either; softmax, scale and mask add only a few more, so they are left
+# out.
 
 # %% [markdown] exercise="attention_flops"
 # ### Exercise: count attention  ·  5 min  ·  ●○○
@@ -385,8 +386,8 @@ for name, causal in (("causal", True), ("not causal", False)):
     print(f"{name:10s} rows that changed: {int((change > 1e-12).sum())} of 6")
 
 # %% [markdown]
-# In a causal model the past is finished. Old rows never change, in no layer; so neither do their
-# keys and values. Computing them again is pure waste.
+# In a causal model the past is finished. Old rows never change, whatever the layer, and neither do
+# their keys and values. Computing them again is pure waste.
 #
 # Keep them: the **KV cache**. A new token computes its own query, key and value, appends the last
 # two, and attends with the one query. Old queries? Nobody will ever ask with them again.
@@ -625,14 +626,14 @@ for kind, stored_heads in (
 # token: that, and not the arithmetic, sets the speed of writing.
 #
 # **Multi-query attention** (Shazeer 2019) keeps all query heads but lets them share one head of
-# keys and values. Most models of today meet in the middle, with a few groups (Ainslie et al.
+# keys and values. Most of today's models meet in the middle, with a few groups (Ainslie et al.
 # 2023).
 
 # %% [markdown]
 # ## See less
 #
-# Tiles and caches change nothing in the result. The third way does: most tokens need mostly their
-# neighbours. Let each see only a **window**, `radius` tokens to either side.
+# Tiles and caches change nothing in the result. The third way does. Most tokens need, above all,
+# their neighbours. So let each see only a **window**, `radius` tokens to either side.
 #
 # A mask for that is quickly made. Here for six tokens and a radius of 1, drawn by hand:
 
@@ -758,7 +759,7 @@ figures.show(
 # %% [markdown]
 # Depth times radius: as in a convolution, whispers go from neighbour to neighbour. Faint ones,
 # though. So **Longformer** (Beltagy et al. 2020) adds a few *global* tokens that see all and are
-# seen by all, such as the class token of chapter 10: any two tokens are then two steps apart, and
+# seen by all, such as the class token of chapter 10: any two tokens are then at most two steps apart, and
 # the cost stays linear.
 
 # %% [markdown]

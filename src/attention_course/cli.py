@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
     build = commands.add_parser("build", help="build every edition that is not current")
     build.add_argument(
-        "chapters", nargs="*", metavar="CHAPTER", help="like 03_masks or 03"
+        "chapters", nargs="*", metavar="CHAPTER", help="like 05_masks or 05"
     )
     build.add_argument(
         "--force", action="store_true", help="build even what is current"
