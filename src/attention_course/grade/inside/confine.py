@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,28 @@ MOST_FILES = 20_000
 
 
 def enter_own_file_systems(disk: int) -> None:
-    """A mount and an IPC namespace of one's own, with empty places to write."""
+    """A mount and an IPC namespace of one's own, with empty places to write.
+
+    Where Python itself lies in one of them, it stays there, as it is: read-only.
+    """
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC)
+    kept = {path: os.open(path, os.O_PATH | os.O_DIRECTORY) for path in _to_keep()}
     safe = kernel.MS_NOSUID | kernel.MS_NODEV
     for place, part in WRITABLE:
         options = f"size={disk // part},nr_inodes={MOST_FILES},mode=0700"
         kernel.mount("tmpfs", place, "tmpfs", safe, options)
+    for path, fd in kept.items():
+        os.makedirs(path)
+        os.fchdir(fd)  # it is covered by now, but can still be stood in
+        kernel.mount(".", path, None, kernel.MS_BIND | kernel.MS_REC)
+        os.close(fd)
+
+
+def _to_keep() -> list[str]:
+    """Python's own folders that lie where a notebook may write, outermost first."""
+    folders = sorted({sys.base_prefix, sys.base_exec_prefix, sys.prefix})
+    hidden = [f for f in folders if any(f.startswith(f"{p}/") for p, _ in WRITABLE)]
+    return [f for f in hidden if not any(f.startswith(f"{o}/") for o in hidden)]
 
 
 def hide_proc() -> None:

@@ -221,9 +221,9 @@ def bubblewrap(walls: Walls, own_uid: bool, info: int) -> list[str]:
         command += ["--clearenv"]
         for name, value in environment().items():
             command += ["--setenv", name, value]
-    command += [*_system(), *_python(), *_package()]
     command += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]
     command += ["--perms", "0755", "--dir", NOTEBOOK, "--chmod", "1777", "/tmp"]
+    command += [*_system(), *_python(), *_package()]  # Python may lie under /tmp
     if not walls.files:
         shown = str(PACKAGE.parent.parent)
         command += [*_parents(shown), "--ro-bind", shown, shown]
