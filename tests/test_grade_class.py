@@ -417,8 +417,11 @@ def test_odd_folders_are_held_or_harmless(course: Path) -> None:
     hand_in_tiny(course, "n" * 200, RIGHT_ANSWERS)
     (submitted / "stray.txt").write_text("hm")
     (submitted / "nothing yet").mkdir()
+    slip = submitted / "slip" / SLUG.upper().replace("_", " ")
+    shutil.copytree(submitted / "finished" / SLUG, slip)
     summary = grade(course)
     assert summary.held == {
+        "slip": "misnamed folder",
         "link": "not a folder",
         "inner": "not a folder",
         "file": "not a folder",
@@ -429,7 +432,7 @@ def test_odd_folders_are_held_or_harmless(course: Path) -> None:
     assert scores(course)["=cmd|'calc'!A0"] == 3.5
     listed = list(grading.entries(open_course(course), summary))
     json.dumps(listed).encode()
-    assert len(listed) == 12
+    assert len(listed) == 13
 
 
 def test_other_files_are_left_out(course: Path) -> None:

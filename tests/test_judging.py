@@ -363,6 +363,15 @@ def test_the_courses_own_code_is_found(source: str) -> None:
     assert find_course_code(cells, [DEMO], ["KVCache"]) == {INSIDE[source]}
 
 
+def test_many_names_cost_no_time() -> None:
+    """As many strings as a cell may hold."""
+    names = [f"'attention_course.a{n}.b'" for n in range(30_000)]
+    cells = [RunCell("a", "answer", f"x = [{', '.join(names)}]", "KVCache")]
+    began = time.monotonic()
+    assert len(find_course_code(cells, [DEMO], ["KVCache"])) == 30_000
+    assert time.monotonic() - began < 10
+
+
 def test_what_the_course_offers_is_not_flagged() -> None:
     source = (
         f'"""As {LEARN}.verdict says."""\n'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from attention_course.grade.handed_in import (
     TooManyFiles,
     choose,
     list_folder,
+    misnamed,
     read_timestamp,
     signature,
 )
@@ -112,6 +114,11 @@ class Bookkeeper:
 
     def _files(self, student: str) -> list[Found] | Held:
         path = self.course.submitted(student, self.bundle.chapter)
+        if not os.path.lexists(path) and (other := misnamed(path)):
+            return Held(
+                "misnamed folder",
+                f"{student}/{other} has to be called {path.name}: rename the folder.",
+            )
         if path.is_symlink() or path.parent.is_symlink() or not path.is_dir():
             return Held(
                 "not a folder",

@@ -7,6 +7,7 @@ gradebook. Killed between any two, the next run goes on from what is there.
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
@@ -25,6 +26,7 @@ from attention_course.grade.contract import Held
 from attention_course.grade.course import Course, GradingError, only_grader
 from attention_course.grade.files import READABLE, write_beside
 from attention_course.grade.gradebook import Entry, Record
+from attention_course.grade.handed_in import misnamed
 from attention_course.grade.harmless import line
 from attention_course.grade.pool import MakeWorkers, Workers, local_workers
 from attention_course.grade.progress import Progress, Silent
@@ -146,7 +148,7 @@ class _Run:
         if wanted:
             for student in wanted:
                 is_name = student not in (".", "..") and "/" not in student
-                if not is_name or not (folder / student / slug).exists():
+                if not is_name or not _handed_in(folder / student / slug):
                     raise GradingError(
                         f"there is no submission {folder.name}/{student}/{slug}: look "
                         "at the spelling of the student's name."
@@ -160,8 +162,7 @@ class _Run:
             )
         found = [p.name for p in folder.iterdir() if not p.name.startswith(".")]
         for student in sorted(found):
-            path = folder / student / slug
-            if path.exists() or path.is_symlink():
+            if _handed_in(folder / student / slug):
                 yield student
 
     def _take(self, student: str) -> None:
@@ -335,6 +336,11 @@ class _Run:
         if self._workers is not None:
             self._workers.close(kill=True)
             self._workers = None
+
+
+def _handed_in(path: Path) -> bool:
+    """Whether there is a submission, be it a link or under a slip of a name."""
+    return os.path.lexists(path) or misnamed(path) is not None
 
 
 def unusable(student: str) -> Held | None:

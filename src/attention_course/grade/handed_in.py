@@ -80,6 +80,19 @@ def _walk(folder: Path, inside: str, depth: int) -> Iterator[Found]:
             yield Found(folder / entry.name, name, entry.stat(follow_symlinks=False))
 
 
+def misnamed(path: Path) -> str | None:
+    """The folder beside a missing one whose name is meant to be the same, if any."""
+    try:
+        beside = sorted(entry.name for entry in path.parent.iterdir())
+    except OSError:
+        return None
+    return next((name for name in beside if _plain(name) == _plain(path.name)), None)
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))
+
+
 def signature(files: list[Found]) -> str:
     """A text that changes when anything in the submission's folder does."""
     return hashlib.sha256(repr([f.signature for f in files]).encode()).hexdigest()

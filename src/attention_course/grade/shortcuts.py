@@ -21,6 +21,8 @@ OFFERED = frozenset(
     for name in ("check", "device", "figures", "photos", "scenes", "seed", "widgets")
 )
 """What any notebook may use. A chapter's own demos may import more."""
+DEEPEST = 8
+"""Parts of a dotted name that are told."""
 
 
 def find_shortcuts(cells: Iterable[RunCell], watched: Iterable[str]) -> set[str]:
@@ -80,7 +82,16 @@ def find_course_code(
         names = {*_used(tree, aliases), *imported.values(), *_strings(tree)}
         found |= {n for n in names if _is_inside(n) and not _among(n, offered)}
         found |= {n for n in _stand_ins(tree, aliases, exercises) if _is_inside(n)}
-    return {name for name in found if not any(_longer(o, name) for o in found)}
+    found = {".".join(name.split(".")[:DEEPEST]) for name in found}
+    owners = {n for name in found for n in _owners(name)}
+    return found - owners
+
+
+def _owners(name: str) -> Iterator[str]:
+    """`a.b` and `a` of `a.b.c`."""
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
 
 
 def _is_inside(name: str) -> bool:
