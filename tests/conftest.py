@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -164,3 +165,18 @@ def hand_in_tiny(root: Path, student: str, answers: dict[str, str]) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(notebook), encoding="utf-8")
     return target
+
+
+def nbgrader(
+    course: Path, *arguments: str, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run one nbgrader command in a course folder."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "nbgrader", *arguments],
+        cwd=course,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not (check and done.returncode), done.stderr
+    return done

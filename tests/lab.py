@@ -135,7 +135,7 @@ class Notebook:
         cells = self.page.locator(".jp-CodeCell")
         sources = self.page.eval_on_selector_all(
             ".jp-CodeCell",
-            "cells => cells.map(c => c.querySelector('.cm-content').innerText)",
+            "cells => cells.map(c => c.querySelector('.cm-content')?.innerText ?? '')",
         )
         found = [i for i, s in enumerate(sources) if s.strip().startswith(text)]
         assert found, f"no cell begins with {text!r}"

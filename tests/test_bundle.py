@@ -17,12 +17,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT
+from conftest import ROOT, nbgrader
 
 from attention_course import cli, student
 from attention_course.author.chapter import read_chapter
 from attention_course.grade import bundle
-from attention_course.grade.demo import nbgrader
 from attention_course.grade.leaks import find_leaks, secret_lines
 from attention_course.grade.names import unportable
 from attention_course.grade.sample_class import STUDENTS, submission
@@ -335,7 +334,8 @@ def test_a_student_solves_a_chapter_and_hands_in(desk: Path, tmp_path: Path) -> 
     assert f"ada-{SLUG}.zip" in told
 
     course = tmp_path / "course"  # the instructor's, who only unpacks
-    shutil.copytree(ROOT / "source" / SLUG, course / "source" / SLUG)
+    for folder in ("chapters", "source", "release"):
+        shutil.copytree(ROOT / folder / SLUG, course / folder / SLUG)
     shutil.copy(ROOT / "nbgrader_config.py", course)
     with zipfile.ZipFile(desk / f"ada-{SLUG}.zip") as archive:
         archive.extractall(course)

@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import RIGHT_ANSWERS, ROOT, hand_in_tiny
+from conftest import RIGHT_ANSWERS, ROOT, hand_in_tiny, nbgrader
 
 from attention_course.grade.course import open_course
 from attention_course.grade.demo import run_demo
@@ -41,21 +41,6 @@ SCORES = {
     "blank": 0.0, "finished": 3.5, "squares": 1.5, "cuts": 3.0, "raises": 1.5,
     "syntax": 1.5, "warns": 3.5, "prints": 1.5,
 }  # fmt: skip
-
-
-def nbgrader(
-    course: Path, *arguments: str, check: bool = True
-) -> subprocess.CompletedProcess[str]:
-    """Run one nbgrader command in a course folder."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "nbgrader", *arguments],
-        cwd=course,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert not (check and done.returncode), done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")

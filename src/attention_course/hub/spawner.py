@@ -40,6 +40,9 @@ def view(
 ) -> list[str]:
     """The command that runs `command` as this person, in their view."""
     bwrap = ["bwrap", "--die-with-parent", "--unshare-ipc", "--unshare-uts"]
+    # First, so that Python may lie under /tmp.
+    bwrap += ["--perms", "1777", "--tmpfs", "/tmp", "--dev", "/dev"]
+    bwrap += ["--perms", "1777", "--tmpfs", "/dev/shm"]
     inside = [python, sys.base_prefix, str(PACKAGE / "hub" / "exchange.py")]
     for folder in _ancestors([*inside, str(EXCHANGE)]):
         bwrap += ["--perms", "0755", "--dir", folder]
@@ -51,8 +54,6 @@ def view(
             bwrap += ["--ro-bind-try", path, path]
     for path in SETTINGS:
         bwrap += ["--ro-bind-try", path, path]
-    bwrap += ["--perms", "1777", "--tmpfs", "/tmp", "--dev", "/dev"]
-    bwrap += ["--perms", "1777", "--tmpfs", "/dev/shm"]
     for path in sorted({python, sys.base_prefix}):
         bwrap += ["--ro-bind-try", path, path]
     bwrap += [word for part in _package(person) for word in part]
@@ -80,7 +81,8 @@ def view(
 def _ancestors(paths: list[str]) -> list[str]:
     """The folders above these paths, outermost first: bubblewrap makes them private."""
     above = {str(p) for path in paths for p in Path(path).parents}
-    return sorted(above - {"/", "/usr"} - {p for p in above if p.startswith("/usr/")})
+    there = {"/", "/tmp", "/usr"} | {p for p in above if p.startswith("/usr/")}
+    return sorted(above - there)
 
 
 def _package(person: Person) -> Iterator[list[str]]:
