@@ -56,7 +56,7 @@ def test_it_holds_every_chapter_and_nothing_of_the_author(
     parts = {
         n.split("/")[1] for n in wheel_of(files).namelist() if "dist-info" not in n
     }
-    assert parts == {"__init__.py", "learn", "py.typed", "student.py"}
+    assert parts == {"__init__.py", "learn", "py.typed", "student.py", "terminal.py"}
 
 
 def test_the_same_course_gives_the_same_bytes(files: dict[str, bytes]) -> None:

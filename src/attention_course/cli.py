@@ -8,13 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from attention_course.student import (
-    COMPLETE,
-    NOT_COMPLETE,
-    UNUSABLE,
-    add_check,
-    add_hand_in,
-)
+from attention_course.student import add_check, add_hand_in
+from attention_course.terminal import COMPLETE, NOT_COMPLETE, new_parser, run
 
 
 def find_root() -> Path:
@@ -35,22 +30,11 @@ def find_root() -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    options = _parser().parse_args(arguments)
-    try:
-        return options.run(options)
-    except ValueError as error:
-        print(f"attention-course: {error}", file=sys.stderr)
-        return UNUSABLE
-    except KeyboardInterrupt:
-        print("attention-course: stopped", file=sys.stderr)
-        return 130
+    return run(_parser(), arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="attention-course",
-        description="Attention in Context: build the course, check answers, grade.",
-    )
+    parser = new_parser("Attention in Context: build the course, check answers, grade.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     build = commands.add_parser("build", help="build every edition that is not current")
@@ -115,6 +99,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RESULT.json",
         type=Path,
         help="grade that one again, and say whether the verdict is the same",
+    )
+    grade.add_argument(
+        "--self-test",
+        action="store_true",
+        help="grade nothing: start the sandbox, try to get out, print its layers",
     )
     grade.add_argument(
         "--unsafe-no-sandbox",
@@ -248,9 +237,9 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _grade(options: argparse.Namespace) -> int:
-    from attention_course.grade.command import run
+    from attention_course.grade import command
 
-    return run(find_root(), options)
+    return command.run(find_root(), options)
 
 
 def _bundle(options: argparse.Namespace) -> int:
@@ -283,9 +272,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from attention_course.grade.report import run
+    from attention_course.grade import report
 
-    return run(find_root(), options)
+    return report.run(find_root(), options)
 
 
 if __name__ == "__main__":

@@ -13,28 +13,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-COMPLETE, NOT_COMPLETE, UNUSABLE = 0, 1, 2
+from attention_course.terminal import COMPLETE, NOT_COMPLETE, new_parser, run
+
 CHAPTER = "like 04_scaling, 04, or the path of its folder"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="attention-course",
-        description="Attention in Context: check your answers, hand in your work.",
-    )
+    parser = new_parser("Attention in Context: check your answers, hand in your work.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_check(commands).set_defaults(run=_check)
     add_hand_in(commands)
-    options = parser.parse_args(arguments)
-    try:
-        return options.run(options)
-    except ValueError as error:
-        print(f"attention-course: {error}", file=sys.stderr)
-        return UNUSABLE
-    except KeyboardInterrupt:
-        print("attention-course: stopped", file=sys.stderr)
-        return 130
+    return run(parser, arguments)
 
 
 def add_check(commands: Any) -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attention_course.author.chapter import find_chapters
 from attention_course.grade.contract import Limits
-from attention_course.grade.course import Course, open_course
+from attention_course.grade.course import Course, GradingError, open_course
 from attention_course.grade.grading import Summary, entries, grade_chapter
 from attention_course.grade.pool import MakeWorkers, local_workers
 from attention_course.grade.progress import Bar
@@ -30,10 +30,10 @@ def run(root: Path, options: argparse.Namespace) -> int:
             "attention-course: WITHOUT a sandbox: students' code runs with your rights",
             file=sys.stderr,
         )
+    if options.self_test:
+        return _self_test(course, settings)
     if options.replay:
-        from attention_course.grade.replay import replay
-
-        return replay(course, options.replay, settings)
+        return _replay(course, options.replay, settings)
     if not options.chapter:
         raise ValueError("which chapter? `attention-course grade 04_scaling`")
     folder = find_chapters(root, [options.chapter])[0]
@@ -56,6 +56,33 @@ def run(root: Path, options: argparse.Namespace) -> int:
     else:
         _print_summary(course, summary)
     return SOME_HELD if summary.held else ALL_GRADED
+
+
+def _self_test(course: Course, settings: Settings) -> int:
+    """Print each layer that holds. Raises `GradingError` for one that does not."""
+    from attention_course.grade.sandbox import Sandbox, SandboxUnavailable, self_test
+
+    if settings.unsafe:
+        raise GradingError("--self-test tests the sandbox: leave --unsafe-no-sandbox")
+    try:
+        with Sandbox(settings.limits) as sandbox:
+            self_test(sandbox, course.hidden)
+            for layer, force in sandbox.layers.items():
+                print(f"{layer}: {force}")
+    except SandboxUnavailable as error:
+        raise GradingError(str(error)) from error
+    print("the sandbox holds")
+    return ALL_GRADED
+
+
+def _replay(course: Course, result: Path, settings: Settings) -> int:
+    from attention_course.grade.replay import replay
+    from attention_course.grade.sandbox import SandboxUnavailable
+
+    try:
+        return replay(course, result, settings)
+    except SandboxUnavailable as error:
+        raise GradingError(str(error)) from error
 
 
 def _limits(options: argparse.Namespace) -> Limits:

@@ -35,7 +35,8 @@ def package_files() -> list[Path]:
 
     `author` and `grade` stay out: they read references and sample answers.
     """
-    files = [PACKAGE / name for name in ("__init__.py", "py.typed", "student.py")]
+    names = ("__init__.py", "py.typed", "student.py", "terminal.py")
+    files = [PACKAGE / name for name in names]
     return files + sorted((PACKAGE / "learn").rglob("*.py"))
 
 
