@@ -546,13 +546,13 @@ figure = figures.attention_on_image(
     heads,
     patch=8,
     query=24,
-    title="Layer 1: each head of the ball's looks for something of its own",
+    title="Layer 1: each of the ball's heads looks for something of its own",
     columns=5,
 )
 figures.show(
     figure,
     alt="A scene of 7 by 7 patches with the ball outlined in the middle, and four maps of its "
-    "attention in layer 1. Each head's weights fall on other patches.",
+    "attention in layer 1. Each head's weights fall on different patches.",
 )
 
 # %% [markdown]

@@ -56,7 +56,8 @@ def read_key(folder: Path) -> AnswerKey:
 def hand_in(folder: Path, student: str, target: Path | None = None) -> HandIn:
     """Pack a chapter's notebook as `submitted/STUDENT/CHAPTER/CHAPTER.ipynb`.
 
-    Unpacked in the instructor's course folder, it lies where nbgrader looks for it.
+    Its content names the place where nbgrader looks for it; an instructor takes the
+    student from the archive's own name (docs/instructor/collecting.md).
     `target` is the archive (default: `STUDENT-CHAPTER.zip` in the current folder).
     Raises ValueError for a name that cannot be a folder's, or a notebook that is not
     whole.
