@@ -71,7 +71,7 @@ def test_output_that_nobody_reads(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom attention_course import terminal\n"
         "parser = terminal.new_parser('')\n"
-        "parser.set_defaults(run=lambda o: print('x' * 999_999) or 0)\n"
+        "parser.set_defaults(run=lambda o: print('x\\n' * 99_999) or 0)\n"
         "sys.exit(terminal.run(parser, []))"
     )
     (tmp_path / "much.py").write_text(code, encoding="utf-8")
