@@ -334,7 +334,7 @@ def test_a_student_solves_a_chapter_and_hands_in(desk: Path, tmp_path: Path) -> 
     assert f"ada-{SLUG}.zip" in told
 
     course = tmp_path / "course"  # the instructor's, who only unpacks
-    for folder in ("chapters", "source", "release"):
+    for folder in ("chapters", "source"):
         shutil.copytree(ROOT / folder / SLUG, course / folder / SLUG)
     shutil.copy(ROOT / "nbgrader_config.py", course)
     with zipfile.ZipFile(desk / f"ada-{SLUG}.zip") as archive:

@@ -3,6 +3,7 @@
 from bad_submissions.kit import TARGET, Submission
 
 LOSES = {TARGET}
+MAY_LOSE = {"score_gradient", "AttentionBlock"}  # it rewrites these cells as well
 
 
 CODE = r"""

@@ -1,9 +1,6 @@
-"""Hides an answer for graders that run every kind of cell."""
+"""An answer's cell was turned into Markdown by a slip of the key M."""
 
 from bad_submissions.kit import TARGET, Submission
-
-LOSES = {TARGET}
-HELD = "maybe"
 
 
 def make(s: Submission) -> None:
