@@ -195,3 +195,32 @@ def test_validate_says_which_checks_fail(browser: Any, address: str) -> None:
     assert "pairwise_dots" in told
     assert "not written yet" in told
     notebook.page.close()
+
+
+def test_a_control_redraws_its_picture(browser: Any, tmp_path: Path) -> None:
+    """The list and the slider of chapter 02's bandwidth both move the curve."""
+    slug = "02_lookup"
+    folder = tmp_path / "release"
+    shutil.copytree(ROOT / "release" / slug, folder / slug)
+    home = tmp_path / "home"
+    home.mkdir()
+    with jupyterlab(folder, home) as address:
+        page = browser.new_page(viewport=WIDE)
+        notebook = Notebook(page, address, f"{slug}/{slug}.ipynb")
+        notebook.run_all()
+        control = page.get_by_role("combobox", name="bandwidth").first
+        control.scroll_into_view_if_needed()
+        view = page.locator(".jp-OutputArea-output", has=control).first
+        picture = view.locator("img")
+        first = picture.get_attribute("alt")
+        control.select_option(index=3)
+        page.wait_for_timeout(1500)
+        chosen = view.locator("img").get_attribute("alt")
+        assert chosen != first
+        slider = view.locator(".noUi-handle").first
+        slider.focus()
+        page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(1500)
+        assert view.locator("img").get_attribute("alt") != chosen
+        keep(page, "lab-widget")
+        page.close()
