@@ -435,6 +435,6 @@ def test_a_spoilt_notebook_is_not_packed(
 def test_no_chapters_here_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path.anchor)  # above it lie other tests' chapters
     assert student.main(["hand-in", "04", "--name", "ada"]) == 2
     assert "no chapters in" in capsys.readouterr().err
