@@ -28,7 +28,7 @@ class InProcess:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def run(self, run: Run) -> Ran:
+    def run(self, run: Run, accept: object = None) -> Ran:
         ran = Ran(layers=dict(self.layers), resources={"wall_seconds": 0.0})
         space: dict[str, Any] = {"__name__": "__main__"}
         for cell in run.cells:

@@ -93,7 +93,10 @@ def notebook(first: str = RIGHT["double"], extra: str = "", last: str = "") -> t
 
 def is_right(ran: Ran, name: str) -> bool:
     """Whether every case of an exercise showed the right numbers."""
-    seen = ran.seen[name]
+    return _all_right(name, ran.seen[name])
+
+
+def _all_right(name: str, seen) -> bool:
     return len(seen) == len(NUMBERS) and all(
         isinstance(o := seen[f"c{n}"].get("output"), torch.Tensor)
         and torch.equal(o, FACTOR[name] * x)
@@ -105,8 +108,21 @@ def text(ran: Ran, cell: str) -> str:
     return "".join(o.get("text", "") for o in ran.outputs[cell])
 
 
+WAYS = {"apart": None, "together": lambda name, seen: _all_right(name, seen)}
+
+
+@pytest.fixture(params=WAYS, autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """All holds for answers that are observed together, and for each apart."""
+    monkeypatch.setattr(sys.modules[__name__], "accept", WAYS[request.param])
+    return request.param
+
+
+accept = None
+
+
 def submit(box: Sandbox, cases, *cells, limits=SHORT, **more) -> Ran:
-    return box.run(Run(cells, cases, limits=limits, **more))
+    return box.run(Run(cells, cases, limits=limits, **more), accept)
 
 
 def test_right_answers_are_observed(box, cases):
@@ -121,7 +137,10 @@ def test_right_answers_are_observed(box, cases):
 
 
 def test_two_runs_show_the_same_bits(box, cases):
-    cells = notebook("import random\ndef double(x): return x * hash('a') * 2.0 ** -40")
+    cells = notebook(
+        "import random, numpy\ndef double(x): return x * hash('a') * 2.0 ** -40 * "
+        "random.random() * numpy.random.rand() * torch.rand(1)"
+    )
     one, two = (submit(box, cases, *cells).seen["double"] for _ in range(2))
     assert all(torch.equal(one[c]["output"], two[c]["output"]) for c in one)
 
@@ -415,6 +434,126 @@ def test_the_sandbox_starts_again_when_its_warm_process_dies(cases):
         os.kill(sandbox.process, 9)
         assert is_right(submit(sandbox, cases, *notebook()), "double")
         assert sandbox.starts == 2
+
+
+# -- answers observed together
+
+
+@pytest.mark.parametrize("way", ["together"], indirect=True)
+class TestTogether:
+    def test_right_answers_take_one_process(self, box, cases):
+        ran = submit(box, cases, *notebook())
+        assert is_right(ran, "double")
+        assert is_right(ran, "triple")
+        assert ran.resources["forks"] == 1
+
+    def test_a_wrong_answer_is_observed_again_on_its_own(self, box, cases):
+        ran = submit(box, cases, *notebook("def double(x): return 3 * x"))
+        assert torch.equal(ran.seen["double"]["c1"]["output"], 3 * NUMBERS[1])
+        assert is_right(ran, "triple")
+        assert ran.resources["forks"] == 2
+
+    @pytest.mark.parametrize(
+        "harm",
+        [
+            "torch.mul = torch.Tensor.__rmul__ = lambda *a: 0",
+            "globals().pop('torch'); del globals()['triple']",
+            "__import__('threading').Thread(target=__import__('time').sleep, "
+            "args=(99,)).start()",
+            "torch.set_default_dtype(torch.float16)",
+            "__import__('os')._exit(1)",
+            "__import__('gc').disable(); globals().update(x=[bytearray(2**28)])",
+        ],
+    )
+    def test_what_one_answer_does_when_called_harms_no_other(self, box, cases, harm):
+        first = f"import torch\ndef double(x):\n    {harm}\n    return 2 * x"
+        cells = list(notebook(first))
+        triple = "def triple(x):\n    return torch.mul(x, torch.tensor(3.0)) + 0 * x"
+        cells[3] = RunCell("answer-2", "answer", triple, "triple")
+        assert is_right(submit(box, cases, *cells), "triple")
+
+    def test_each_answer_is_the_one_above_its_check(self, box, cases):
+        cells = list(notebook())
+        later = "def double(x): return 0 * x\ndef triple(x): return 3 * x"
+        cells[3] = RunCell("answer-2", "answer", later, "triple")
+        ran = submit(box, cases, *cells)
+        assert is_right(ran, "double")
+        assert is_right(ran, "triple")
+
+    def test_a_later_cell_does_not_mend_an_answer(self, box, cases):
+        cells = list(notebook("def double(x): return 0 * x"))
+        later = f"{RIGHT['double']}\n{RIGHT['triple']}"
+        cells[3] = RunCell("answer-2", "answer", later, "triple")
+        ran = submit(box, cases, *cells)
+        assert not is_right(ran, "double")
+        assert is_right(ran, "triple")
+
+    def test_a_cell_that_sees_cases_is_not_listened_to(self, box, cases):
+        """All cells have run before the first answer is given its cases."""
+        spy = "seen = []\ndef double(x):\n    seen.append(x)\n    return 2 * x"
+        cells = list(notebook(spy))
+        look = f"print(len(seen), 'seen')\n{RIGHT['triple']}"
+        cells[3] = RunCell("answer-2", "answer", look, "triple")
+        ran = submit(box, cases, *cells)
+        assert is_right(ran, "triple")
+        assert text(ran, "answer-2") == "0 seen\n"
+
+    def test_an_answer_cannot_speak_for_an_exercise_that_is_none(self, box, cases):
+        speak = """
+        import os
+        from attention_course.grade.inside import wire
+        def double(x):
+            for fd in range(3, 64):
+                try:
+                    os.write(fd, wire.frame(b'n', b'["other", {}]'))
+                except OSError:
+                    pass
+            return 2 * x
+        """
+        ran = submit(box, cases, *notebook(speak))
+        assert ran.ends["double"] == "garbled"
+        assert is_right(ran, "triple")
+
+    def test_slow_cells_leave_time_for_each_apart(self, box, cases, monkeypatch):
+        from attention_course.grade.sandbox import session
+
+        monkeypatch.setattr(session, "TOGETHER_SECONDS", 1.0)
+        slow = f"import time\ntime.sleep(0.8)\n{RIGHT['double']}"
+        cells = list(notebook(slow))
+        other = f"import time\ntime.sleep(0.8)\n{RIGHT['triple']}"
+        cells[3] = RunCell("answer-2", "answer", other, "triple")
+        ran = submit(box, cases, *cells)
+        assert is_right(ran, "double")
+        assert is_right(ran, "triple")
+        assert ran.killed == {}
+
+
+# -- what the warm process has done ahead
+
+
+def test_a_notebook_begins_as_if_nothing_had_run(box, cases):
+    look = """
+    usual = {'In', 'Out', 'exit', 'quit', 'open', 'get_ipython'}
+    print(sorted(n for n in globals() if n[0] != '_' and n not in usual))
+    print(get_ipython().execution_count, len(In), Out)
+    print(torch.rand(1).item(), _, __)
+    """
+    ran = submit(box, cases, *notebook(extra=look))
+    torch.manual_seed(0)
+    assert text(ran, "own").splitlines() == [
+        "['torch', 'usual']",
+        "3 3 {}",
+        f"{torch.rand(1).item()}  ",
+    ]
+
+
+def test_what_released_cells_import_is_there_already(box, cases, way):
+    one, other = {"apart": ("wave", "chunk"), "together": ("aifc", "sunau")}[way]
+    look = f"import sys\nprint({one!r} in sys.modules, {other!r} in sys.modules)"
+    cells = list(notebook(extra=look, last=f"import {other}"))
+    assert text(submit(box, cases, *cells), "own") == "False False\n"
+    cells[0] = RunCell("import", "demo", f"import torch, {one}")
+    assert text(submit(box, cases, *cells), "own") == "True False\n"
 
 
 # -- what the fast way leaves out

@@ -19,7 +19,7 @@ from attention_course.learn.answer_key import pack_observation
 
 def packed(seen: dict, case: str = "c0") -> bytes:
     store: dict[str, torch.Tensor] = {}
-    said = {"case": case, "seen": pack_observation(seen, store, "t")}
+    said = {"exercise": "e", "case": case, "seen": pack_observation(seen, store, "t")}
     return save(store, metadata={"data": json.dumps(said)})
 
 
@@ -30,7 +30,7 @@ def raw(header: dict, body: bytes = b"") -> bytes:
 
 def with_tensor(**changes) -> bytes:
     spec = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} | changes
-    said = {"case": "c0", "seen": {"output": {"tensor": "x"}}}
+    said = {"exercise": "e", "case": "c0", "seen": {"output": {"tensor": "x"}}}
     return raw({"__metadata__": {"data": json.dumps(said)}, "x": spec}, b"\0" * 8)
 
 
@@ -46,8 +46,8 @@ def test_an_observation_comes_back_as_it_was():
         "infinite": float("inf"),
         "parameters": {"w": [2, 3]},
     }
-    case, back = observation(packed(seen))
-    assert case == "c0"
+    exercise, case, back = observation(packed(seen))
+    assert (exercise, case) == ("e", "c0")
     assert set(back) == set(seen)
     for name, value in seen.items():
         if isinstance(value, torch.Tensor):
@@ -99,7 +99,7 @@ def test_whatever_is_no_observation_is_garbled(data):
 
 
 def test_half_a_character_does_not_reach_a_file():
-    _, seen = observation(packed({"text": "\ud800"}))
+    *_, seen = observation(packed({"text": "\ud800"}))
     assert seen["text"].encode("utf-8") == b"?"
 
 

@@ -79,8 +79,13 @@ def judge_exercise(
     paper: Paper,
     seen: Mapping[str, Observation],
     end: End,
+    *,
+    reasons: bool = True,
 ) -> Judged:
-    """The verdict on one exercise; `seen` and `end` are as the sandbox gave them."""
+    """The verdict on one exercise; `seen` and `end` are as the sandbox gave them.
+
+    Without `reasons`, known mistakes are not looked for: only the points count.
+    """
     key = keys.get(exercise, paper)
     if end == "undefined":
         return Judged(_zero(key, _undefined(exercise)), end)
@@ -91,7 +96,7 @@ def judge_exercise(
     try:
         named = _observed(key, paper, seen, end)
         verdict = judge(key, named)
-        if not verdict.complete and verdict.status != "blank":
+        if reasons and not verdict.complete and verdict.status != "blank":
             # Only now the known mistakes are worth their time.
             verdict = judge(keys.get(exercise, paper, mistakes=True), named)
     except Exception as error:  # a student's word met a view that trusts its types

@@ -9,8 +9,10 @@ a program cannot tell.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from attention_course.grade.contract import RunCell
 from attention_course.grade.intake import syntax_tree
@@ -21,6 +23,9 @@ OFFERED = frozenset(
     for name in ("check", "device", "figures", "photos", "scenes", "seed", "widgets")
 )
 """What any notebook may use. A chapter's own demos may import more."""
+SHORT = 20_000
+"""Characters of a cell whose syntax is kept for the next look at it."""
+
 DEEPEST = 8
 """Parts of a dotted name that are told."""
 
@@ -39,14 +44,39 @@ def find_shortcuts(cells: Iterable[RunCell], watched: Iterable[str]) -> set[str]
     for cell in cells:
         if cell.kind in ("markdown", "check"):
             continue
-        tree = syntax_tree(cell.source)
-        if tree is None:
+        parsed = _parsed(cell.source)
+        if parsed is None:
             used |= {w for w in watched if _written(w, cell.source)}
             continue
-        _collect_aliases(tree, aliases)
+        _collect_aliases(parsed, aliases)
         if cell.kind in ("answer", "student"):
-            used |= _used(tree, aliases)
+            used |= _used(parsed.nodes, aliases)
     return {w for w in watched if w in used}
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    """A cell's syntax: all its nodes, outermost first, and those that give names."""
+
+    nodes: tuple[ast.AST, ...]
+    bindings: tuple[ast.Import | ast.ImportFrom | ast.Assign, ...]
+
+
+def _parsed(source: str) -> _Parsed | None:
+    """A cell's syntax, None if it is no Python. What is short is kept."""
+    return _kept(source) if len(source) <= SHORT else _parse(source)
+
+
+def _parse(source: str) -> _Parsed | None:
+    tree = syntax_tree(source)
+    if tree is None:
+        return None
+    nodes = tuple(ast.walk(tree))
+    kinds = ast.Import | ast.ImportFrom | ast.Assign
+    return _Parsed(nodes, tuple(n for n in nodes if isinstance(n, kinds)))
+
+
+_kept = functools.lru_cache(maxsize=256)(_parse)
 
 
 def _written(function: str, text: str) -> bool:
@@ -65,23 +95,24 @@ def find_course_code(
     """
     told: dict[str, str] = {}
     for text in demos:
-        if tree := syntax_tree(text):
-            _collect_aliases(tree, told)
+        if parsed := _parsed(text):
+            _collect_aliases(parsed, told)
     offered = OFFERED | {name for name in told.values() if _is_inside(name)}
     aliases = dict(told)
     found: set[str] = set()
     for cell in cells:
-        tree = None
+        parsed = None
         if cell.kind in ("answer", "student"):
-            tree = syntax_tree(cell.source)
-        if tree is None:
+            parsed = _parsed(cell.source)
+        if parsed is None:
             continue
         imported: dict[str, str] = {}
-        _collect_aliases(tree, imported)
+        _collect_aliases(parsed, imported)
         aliases |= imported
-        names = {*_used(tree, aliases), *imported.values(), *_strings(tree)}
+        nodes = parsed.nodes
+        names = {*_used(nodes, aliases), *imported.values(), *_strings(nodes)}
         found |= {n for n in names if _is_inside(n) and not _among(n, offered)}
-        found |= {n for n in _stand_ins(tree, aliases, exercises) if _is_inside(n)}
+        found |= {n for n in _stand_ins(nodes, aliases, exercises) if _is_inside(n)}
     found = {".".join(name.split(".")[:DEEPEST]) for name in found}
     owners = {n for name in found for n in _owners(name)}
     return found - owners
@@ -107,20 +138,20 @@ def _longer(name: str, start: str) -> bool:
     return name.startswith(f"{start}.")
 
 
-def _strings(tree: ast.Module) -> Iterator[str]:
+def _strings(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Strings that are a module's name, as `import_module` and `sys.modules` take."""
-    for node in ast.walk(tree):
+    for node in nodes:
         told = node.value if isinstance(node, ast.Constant) else None
         if isinstance(told, str) and re.fullmatch(r"[\w.]{1,200}", told):
             yield told
 
 
 def _stand_ins(
-    tree: ast.Module, aliases: dict[str, str], exercises: Iterable[str]
+    nodes: Iterable[ast.AST], aliases: dict[str, str], exercises: Iterable[str]
 ) -> Iterator[str]:
     """What an exercise's name stands for, or what its class is made from."""
     wanted = set(exercises)
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.ClassDef) and node.name in wanted:
             yield from filter(None, (_dotted(base, aliases) for base in node.bases))
         elif isinstance(node, ast.Assign):
@@ -133,24 +164,26 @@ def _stand_ins(
                     yield f"{node.module}.{alias.name}"
 
 
-def _collect_aliases(tree: ast.Module, aliases: dict[str, str]) -> None:
-    for node in ast.walk(tree):
+def _collect_aliases(parsed: _Parsed, aliases: dict[str, str]) -> None:
+    for node in parsed.bindings:
         if isinstance(node, ast.Import):
             for name in node.names:
                 whole = name.name if name.asname else name.name.partition(".")[0]
                 aliases[name.asname or whole] = whole
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        elif isinstance(node, ast.ImportFrom):
+            if node.level or not node.module:
+                continue
             for name in node.names:
                 aliases[name.asname or name.name] = f"{node.module}.{name.name}"
-        elif isinstance(node, ast.Assign) and len(node.targets) == 1:
+        elif len(node.targets) == 1:
             target, value = node.targets[0], _dotted(node.value, aliases)
             if isinstance(target, ast.Name) and value:
                 aliases[target.id] = value
 
 
-def _used(tree: ast.Module, aliases: dict[str, str]) -> set[str]:
+def _used(nodes: Iterable[ast.AST], aliases: dict[str, str]) -> set[str]:
     found = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute | ast.Name):
             name = _dotted(node, aliases)
             if name:

@@ -21,6 +21,8 @@ PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 LAST_CAPABILITY = 63
+HUGE = 2 * 2**20
+MADV_COLLAPSE = 25
 _NO_ROOT_AND_LOCKED = 0x2F  # NOROOT, NO_SETUID_FIXUP, KEEP_CAPS locked off
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -48,6 +50,29 @@ def mount(
     args = [None if a is None else a.encode() for a in (source, target, kind)]
     text = None if data is None else data.encode()
     _done(_libc.mount(*args, ctypes.c_ulong(flags), text), f"mount {target}")
+
+
+def use_huge_pages() -> None:
+    """Put this process's own memory on huge pages where the kernel can (Linux 6.1).
+
+    A fork then copies a few hundred entries of the page table, not a hundred thousand.
+    """
+    start = ctypes.c_void_p
+    for low, high in _own_memory():
+        for address in range(-(-low // HUGE) * HUGE, high - HUGE + 1, HUGE):
+            _libc.madvise(start(address), ctypes.c_size_t(HUGE), MADV_COLLAPSE)
+
+
+def _own_memory() -> list[tuple[int, int]]:
+    """The ranges of addresses that are writable and of no file."""
+    found = []
+    with open("/proc/self/maps", encoding="ascii") as file:
+        for line in file:
+            place, rights, _, _, _, *name = line.split()
+            if rights.startswith("rw") and (not name or name == ["[heap]"]):
+                low, _, high = place.partition("-")
+                found.append((int(low, 16), int(high, 16)))
+    return found
 
 
 def prctl(option: int, *values: int) -> None:

@@ -7,6 +7,7 @@ student wrote.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -15,13 +16,14 @@ import pkgutil
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from typing import Any
 
-import safetensors.torch
 import torch
 
 from attention_course.grade.inside import kernel, wire
 from attention_course.grade.inside.reading import Reading, read_cell
+from attention_course.grade.inside.rehearsal import import_all, modules_of, rehearse
 from attention_course.grade.inside.shell import Shell, make_shell
 from attention_course.grade.inside.supervisor import supervise
 
@@ -35,18 +37,13 @@ class Warm:
         """Import everything; `settings` says which walls to put up."""
         self.control = control
         self.settings = settings
-        variables = dict(os.environ)
-        self.shell = _import_all()
-        for name in set(os.environ) - set(variables):
-            del os.environ[name]  # set by an import: no part of the environment
+        with _same_environment():
+            self.shell = _import_all()
         self.readings: dict[str, Reading] = {}
-        self.settings["base_memory"] = _data_size()
 
     def serve(self) -> None:
         """Answer the outside until it hangs up."""
-        gc.collect()
-        gc.freeze()
-        self._say({"ready": True, "base_memory": self.settings["base_memory"]})
+        self._settle()
         while True:
             try:
                 kind, content = wire.receive(self.control)
@@ -54,14 +51,28 @@ class Warm:
                 return
             order = json.loads(content)
             if kind == b"d":
-                for source in order:
-                    reading = read_cell(source, self.shell.transform_cell)
-                    self.readings[source] = reading
-                gc.freeze()
+                self._learn(order)
             elif kind == b"s":
                 self._start()
             elif kind == b"e":
                 self._end(order["pid"])
+
+    def _learn(self, sources: list[str]) -> None:
+        """Read released cells, and import what they import: no fork has to again."""
+        with _same_environment():
+            for source in sources:
+                transform = self.shell.transform_cell
+                self.readings[source] = read_cell(source, transform)
+                import_all(modules_of(source, transform))
+        self._settle()
+
+    def _settle(self) -> None:
+        """Make what is in memory cheap to fork, and tell the outside how much it is."""
+        gc.collect()
+        gc.freeze()
+        kernel.use_huge_pages()
+        self.settings["base_memory"] = _data_size()
+        self._say({"ready": True, "base_memory": self.settings["base_memory"]})
 
     def _say(self, value: Any) -> None:
         self.control.sendall(wire.frame(b"w", wire.as_json(value)))
@@ -111,18 +122,18 @@ class Warm:
         )
 
 
+@contextlib.contextmanager
+def _same_environment() -> Iterator[None]:
+    """Take away the variables that an import sets: no part of the environment."""
+    before = set(os.environ)
+    yield
+    for name in set(os.environ) - before:
+        del os.environ[name]
+
+
 def _import_all() -> Shell:
     shell = make_shell()
-    for name in (
-        "torch.nn.functional",
-        "matplotlib.pyplot",
-        "PIL.Image",
-        # What lessons import in their first cells, each a second or more.
-        "sklearn.datasets",
-        "sklearn.neighbors",
-        "skimage.util",
-        "torch.nn.attention.bias",
-    ):
+    for name in ("torch.nn.functional", "matplotlib.pyplot", "PIL.Image"):
         importlib.import_module(name)
     import attention_course.learn
     from attention_course.learn.checking import explain_undefined
@@ -132,22 +143,8 @@ def _import_all() -> Shell:
     for module in pkgutil.walk_packages(attention_course.learn.__path__, prefix):
         importlib.import_module(module.name)
     explain_undefined(shell)
-    _exercise(shell)
+    rehearse(shell)
     return shell
-
-
-def _exercise(shell: Shell) -> None:
-    """Touch what is set up at first use, so that no fork has to."""
-    x = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
-    y = torch.nn.functional.softmax(x @ x.mT, dim=-1)
-    torch.autograd.grad(y, [x], torch.ones_like(y), allow_unused=True)
-    torch.nn.functional.scaled_dot_product_attention(x[None], x[None], x[None])
-    torch.nn.MultiheadAttention(4, 2)(*[torch.zeros(3, 1, 4)] * 3)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-    safetensors.torch.load(safetensors.torch.save({"x": x.detach()}))
-    shell.transform_cell("x = 1")
-    repr(x)
 
 
 def _data_size() -> int:

@@ -70,6 +70,14 @@ class Frames:
             yield kind, content
 
 
+def all_frames(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The frames that a trusted peer put one after the other."""
+    while data:
+        kind, size = HEAD.unpack_from(data)
+        yield kind, data[HEAD.size : HEAD.size + size]
+        data = data[HEAD.size + size :]
+
+
 def receive(sock: socket.socket, deadline: float | None = None) -> tuple[bytes, bytes]:
     """The next frame from a trusted peer, byte for byte and none beyond it.
 

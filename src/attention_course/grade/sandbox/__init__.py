@@ -12,10 +12,10 @@ from attention_course.grade.contract import Limits, Ran, Run
 from attention_course.grade.sandbox.box import Box, layers
 from attention_course.grade.sandbox.errors import SandboxDied, SandboxUnavailable
 from attention_course.grade.sandbox.selftest import run_self_test
-from attention_course.grade.sandbox.session import Session
+from attention_course.grade.sandbox.session import Accept, Session
 from attention_course.grade.sandbox.walls import Walls
 
-__all__ = ["Sandbox", "SandboxDied", "SandboxUnavailable", "self_test"]
+__all__ = ["Accept", "Sandbox", "SandboxDied", "SandboxUnavailable", "self_test"]
 
 MOST_STARTS = 3
 
@@ -65,9 +65,13 @@ class Sandbox:
         with self._lock:
             return os.stat(f"/proc/{self._started().pid}").st_uid
 
-    def run(self, run: Run) -> Ran:
+    def run(self, run: Run, accept: Accept | None = None) -> Ran:
         """Run one submission and observe its answers.
 
+        `accept` says of an exercise and its observations whether that settles it: it
+        is right, or was left blank. With it all answers are first observed in one
+        process, and only those that it does not accept in processes of their own;
+        without, all in their own.
         If the sandbox's own process dies meanwhile it is started again, and so is
         the submission. Raises `SandboxDied` when that happens again and again.
         """
@@ -75,7 +79,7 @@ class Sandbox:
             for _ in range(MOST_STARTS):
                 box = self._started()
                 try:
-                    ran = Session(box, run).do()
+                    ran = Session(box, run, accept).do()
                 except (EOFError, OSError) as error:
                     self._stop()
                     reason = error

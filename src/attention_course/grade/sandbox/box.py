@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -73,8 +74,7 @@ class Box:
                 self.cgroup = make_cgroup(next(_number))
                 self.cgroup.add(self.pid)
             self.control.sendall(wire.frame(b"g"))
-            self.base_memory = self._ready()
-            self.base_used = self.cgroup.used()
+            self._ready()
         except BaseException:
             self.close()
             raise
@@ -142,12 +142,13 @@ class Box:
             cwd="/" if not self.unsafe else None,
         )
 
-    def _ready(self) -> int:
+    def _ready(self) -> None:
         try:
             said = self.ask(None, time.monotonic() + START_SECONDS)
         except (EOFError, TimeoutError):
             self._refuse()
-        return int(said["base_memory"])
+        self.base_memory = int(said["base_memory"])
+        self.base_used = self.cgroup.used()
 
     def _refuse(self) -> Any:
         """Say which layer failed, from what bubblewrap or Python wrote."""
@@ -174,10 +175,16 @@ class Box:
         return json.loads(content)
 
     def teach(self, sources: set[str]) -> None:
-        """Let the warm process read released cells, once."""
+        """Let the warm process read released cells, and import what they do, once.
+
+        Raises `EOFError` or `TimeoutError` if it does not answer.
+        """
         new = sources - self.known
         if new:
-            self.control.sendall(wire.frame(b"d", wire.as_json(sorted(new))))
+            order = wire.frame(b"d", wire.as_json(sorted(new)))
+            said = self.ask(order, time.monotonic() + START_SECONDS)
+            self.base_memory = int(said["base_memory"])
+            self.base_used = self.cgroup.used()
             self.known |= new
 
     def close(self) -> None:
@@ -372,6 +379,7 @@ def layers(box: Box, limits: Limits) -> dict[str, str]:
     }
 
 
+@functools.cache
 def version() -> str:
     """bubblewrap's name and version."""
     done = subprocess.run(

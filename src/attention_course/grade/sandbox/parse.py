@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,14 +70,17 @@ def _clean(value: Any, deepest: int) -> Any:
     return value
 
 
-def observation(data: bytes) -> tuple[str, Observation]:
-    """One case's name and observation, from one safetensors file."""
+def observation(data: bytes) -> tuple[str, str, Observation]:
+    """One case's exercise, name and observation, from one safetensors file."""
     header, body = _header(data)
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or not isinstance(metadata.get("data"), str):
         raise Garbled("no observation in it")
     said = load_json(metadata["data"].encode("utf-8"), DEEPEST)
-    if not isinstance(said, dict) or not isinstance(said.get("case"), str):
+    if not isinstance(said, dict):
+        raise Garbled("no observation in it")
+    exercise, case = said.get("exercise"), said.get("case")
+    if not (isinstance(exercise, str) and isinstance(case, str)):
         raise Garbled("no observation in it")
     packed = said.get("seen")
     if not isinstance(packed, dict) or len(packed) > MOST_ITEMS:
@@ -90,7 +93,7 @@ def observation(data: bytes) -> tuple[str, Observation]:
             seen[item] = _tensor(header, body, spec["tensor"])
         else:
             seen[item] = _fact(item, spec.get("value"))
-    return said["case"], seen
+    return exercise, case[:LONGEST_NAME], seen
 
 
 def _header(data: bytes) -> tuple[dict[str, Any], memoryview]:
@@ -167,13 +170,35 @@ def _is_shapes(value: Any) -> bool:
     )
 
 
-def calls(data: bytes, watch: tuple[str, ...]) -> dict[str, int]:
-    """How often each watched function was called, by its name."""
-    said = load_json(data, 2)
-    if not isinstance(said, dict):
+def defined(data: bytes, names: Iterable[str]) -> tuple[str, ...]:
+    """Which of the exercises `names` are there to be observed."""
+    said = load_json(data, 3)
+    there = said.get("defined") if isinstance(said, dict) else None
+    if not isinstance(there, list):
+        raise Garbled("no word about what is defined")
+    return tuple(name for name in names if name in there)
+
+
+def begun(data: bytes) -> tuple[str, str]:
+    """The exercise and the case whose observation begins."""
+    said = load_json(data, 1)
+    if not (isinstance(said, list) and len(said) == 2 and all(map(_is_text, said))):
+        raise Garbled("no case")
+    return said[0], said[1]
+
+
+def calls(data: bytes, watch: tuple[str, ...]) -> tuple[str, dict[str, int]]:
+    """An exercise, and how often its answer called each watched function, by name."""
+    said = load_json(data, 3)
+    if not (isinstance(said, list) and len(said) == 2 and _is_text(said[0])):
         raise Garbled("no counts")
-    return {
-        name: said[name] for name in watch if type(said.get(name)) is int and said[name]
+    exercise, counts = said
+    if not isinstance(counts, dict):
+        raise Garbled("no counts")
+    return exercise, {
+        name: counts[name]
+        for name in watch
+        if type(counts.get(name)) is int and counts[name]
     }
 
 

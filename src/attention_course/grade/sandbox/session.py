@@ -9,7 +9,7 @@ import re
 import select
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,9 @@ from attention_course.grade.sandbox.errors import SandboxUnavailable
 from attention_course.learn.answer_key import Observation
 from attention_course.learn.limits import PATIENCE
 
+TOGETHER_SECONDS = 20.0
+"""For all answers in one process: a hundred times what right ones mostly take."""
+
 MOST_RESTARTS = 3
 """How often one exercise is tried again without a cell that ended its process."""
 
@@ -29,7 +32,7 @@ OBSERVING_SECONDS = 10.0
 """Allowed for observing an exercise, above the time limits of its cases."""
 
 CASE_GRACE = 3.0
-"""Seconds between a case's own time limit and the end of its process."""
+"""Seconds between a case's own time limit on the clock and the end of its process."""
 
 LARGEST_FRAME = 24 * 2**20
 ANSWER_SECONDS = 30.0
@@ -37,6 +40,10 @@ ANSWER_SECONDS = 30.0
 
 _LACKING = frozenset({"NameError", "AttributeError", "KeyError", "FileNotFoundError"})
 """Errors that a cell which was left out could be the reason for."""
+
+
+Accept = Callable[[str, dict[str, Observation]], bool]
+"""Whether what was seen of an exercise is right, or that it was not tried."""
 
 
 @dataclass
@@ -49,12 +56,12 @@ class Attempt:
     plan: parse.PlanSaid = field(
         default_factory=lambda: parse.PlanSaid((), frozenset(), True)
     )
-    defined: bool | None = None
-    seen: dict[str, Observation] = field(default_factory=dict)
+    defined: tuple[str, ...] | None = None
+    seen: dict[str, dict[str, Observation]] = field(default_factory=dict)
     late_case: bool = False
     garbled: bool = False
     too_large: bool = False
-    calls: dict[str, int] = field(default_factory=dict)
+    calls: dict[str, dict[str, int]] = field(default_factory=dict)
     end: str = "died"
     cell: str | None = None
     observing: bool = False
@@ -63,12 +70,20 @@ class Attempt:
 
 
 class Session:
-    """Runs one submission. Make one for each."""
+    """Runs one submission. Make one for each.
 
-    def __init__(self, box: Box, run: Run) -> None:
-        """Use the warm process in `box`."""
+    First all answers in one process: cells in the notebook's order, then each answer is
+    observed. What `accept` finds to be right in that is settled, since it is right on
+    inputs that were never seen; so is what was left blank. For anything else one answer
+    may be to blame for what happened to another; so each of these gets a process of its
+    own, with nothing but what it needs.
+    """
+
+    def __init__(self, box: Box, run: Run, accept: Accept | None = None) -> None:
+        """Use the warm process in `box`; without `accept` nothing is done together."""
         self.box = box
         self.run = run
+        self.accept = accept
         self.ran = Ran()
         self.forks = 0
         self.cpu = 0.0
@@ -100,7 +115,9 @@ class Session:
     def _do(self) -> None:
         self.box.teach({c.source for c in self.code if c.kind == "demo"})
         self.box.cgroup.limit(self.run.limits, self.box.base_used)
-        waiting = list(self.run.cases)
+        if self.accept is not None and len(self.run.cases) > 1:
+            self._together(self.accept)
+        waiting = [name for name in self.run.cases if name not in self.ran.ends]
         again: list[str] = []
         for index, name in enumerate(waiting):
             if self._exercise(name, self._left() / (len(waiting) - index + 1)):
@@ -113,6 +130,21 @@ class Session:
 
     def _left(self) -> float:
         return self.run.limits.seconds - (time.monotonic() - self.began)
+
+    # -- all exercises at once
+
+    def _together(self, accept: Accept) -> None:
+        seconds = min(TOGETHER_SECONDS, self._left() / (len(self.run.cases) + 1))
+        names = tuple(self.run.cases)
+        job = {"exercises": names, "full": self.run.full, "only": []}
+        attempt = self._attempt(job, time.monotonic() + seconds)
+        if attempt.garbled or attempt.too_large:
+            return
+        for name in names:
+            seen = self._kept(name, attempt)
+            everything = set(seen) == set(case_seconds(self.run.cases[name]))
+            if everything and accept(name, seen):
+                self._record(name, attempt, seen, "observed")
 
     # -- one exercise
 
@@ -134,22 +166,30 @@ class Session:
         """The last attempt, each without the cells that ended the one before."""
         attempt = Attempt()
         for _ in range(1 + MOST_RESTARTS):
-            attempt = self._attempt(
-                {"exercise": name, "full": full, "only": []}, name, deadline
-            )
+            job = {"exercises": (name,), "full": full, "only": []}
+            attempt = self._attempt(job, deadline)
+            self._leave_out(attempt)
             if attempt.cell is None or attempt.end not in ("died", "late", "garbled"):
                 break
         return attempt
 
     def _take(self, name: str, attempt: Attempt) -> None:
-        seen, end = self._seen(name, attempt)
+        self._record(name, attempt, *self._seen(name, attempt))
+
+    def _record(
+        self, name: str, attempt: Attempt, seen: dict[str, Observation], end: End
+    ) -> None:
         self.ran.seen[name], self.ran.ends[name] = seen, end
-        if attempt.calls:
-            self.ran.calls[name] = attempt.calls
+        if calls := attempt.calls.get(name):
+            self.ran.calls[name] = calls
+
+    def _kept(self, name: str, attempt: Attempt) -> dict[str, Observation]:
+        cases = case_seconds(self.run.cases[name])
+        return {c: s for c, s in attempt.seen.get(name, {}).items() if c in cases}
 
     def _seen(self, name: str, attempt: Attempt) -> tuple[dict[str, Observation], End]:
         cases = case_seconds(self.run.cases[name])
-        kept = {case: s for case, s in attempt.seen.items() if case in cases}
+        kept = self._kept(name, attempt)
         if attempt.garbled:
             return _rest(kept, cases, "ProcessDied"), "garbled"
         if attempt.too_large:
@@ -174,10 +214,11 @@ class Session:
         plan = attempt.plan
         if not plan.left or attempt.end == "out of time":
             return False
-        if attempt.end == "done" and attempt.defined is False:
+        if attempt.end == "done" and not attempt.defined:
             return True
         raised = list(attempt.errors.values())
-        for seen in attempt.seen.values():
+        every = [s for seen in attempt.seen.values() for s in seen.values()]
+        for seen in every:
             for phase in ("", "gradient_"):
                 if f"{phase}raised" in seen:
                     text = seen.get(f"{phase}raised_message", "")
@@ -197,19 +238,18 @@ class Session:
             ]
             if not only or self._left() < 1:
                 return
-            job = {"exercise": None, "full": self.run.full, "only": only}
-            attempt = self._attempt(job, None, time.monotonic() + self._left())
+            job = {"exercises": (), "full": self.run.full, "only": only}
+            attempt = self._attempt(job, time.monotonic() + self._left())
+            self._leave_out(attempt)
             if attempt.end == "done":
                 return
 
     # -- one notebook process
 
-    def _attempt(
-        self, job: dict[str, Any], exercise: str | None, deadline: float
-    ) -> Attempt:
+    def _attempt(self, job: dict[str, Any], deadline: float) -> Attempt:
         observing = OBSERVING_SECONDS
-        if exercise is not None:
-            limits = case_seconds(self.run.cases[exercise]).values()
+        for name in job["exercises"]:
+            limits = case_seconds(self.run.cases[name]).values()
             observing += PATIENCE * sum(limits)
         seconds = max(deadline - time.monotonic(), 0.1)
         job = job | {
@@ -222,7 +262,7 @@ class Session:
         running = self._begin()
         try:
             running.sendall(b"j" + wire.frame(b"j", wire.as_json(job)))
-            follower = _Follower(running, self.run, exercise, attempt)
+            follower = _Follower(running, self.run, job["exercises"], attempt)
             follower.follow(time.monotonic() + seconds + ANSWER_SECONDS)
         except (EOFError, TimeoutError, ConnectionError):
             # The supervisor is gone, and with it all that it started. If the warm
@@ -233,12 +273,15 @@ class Session:
         for cell in attempt.late:
             seconds = self.run.limits.cell_seconds
             self.ran.killed[cell] = f"took longer than {seconds:g} s: interrupted"
-        if attempt.cell is not None and attempt.end in ("died", "late", "garbled"):
-            self.ran.killed[attempt.cell] = self._reason(attempt)
-            self.leave.add(attempt.cell)
         for cell, outputs in attempt.outputs.items():
             self._keep(cell, outputs)
         return attempt
+
+    def _leave_out(self, attempt: Attempt) -> None:
+        """From now on, leave out the cell that ended this process."""
+        if attempt.cell is not None and attempt.end in ("died", "late", "garbled"):
+            self.ran.killed[attempt.cell] = self._reason(attempt)
+            self.leave.add(attempt.cell)
 
     def _reason(self, attempt: Attempt) -> str:
         if attempt.end == "late":
@@ -299,16 +342,20 @@ class _Follower:
     """Reads what one notebook process says, through its supervisor, until its end."""
 
     def __init__(
-        self, run_socket: socket.socket, run: Run, exercise: str | None, into: Attempt
+        self,
+        run_socket: socket.socket,
+        run: Run,
+        exercises: tuple[str, ...],
+        into: Attempt,
     ) -> None:
         self.socket = run_socket
         self.run = run
-        self.exercise = exercise
+        self.exercises = exercises
         self.attempt = into
         self.result = -1
         self.frames: wire.Frames | None = None
         self.stopped = False
-        self.seconds = case_seconds(run.cases[exercise]) if exercise else {}
+        self.seconds = {n: case_seconds(run.cases[n]) for n in exercises}
         self.case_end = math.inf
 
     def follow(self, deadline: float) -> None:
@@ -348,8 +395,7 @@ class _Follower:
             elif kind == b"P":
                 self.attempt.plan = parse.plan_said(content)
             elif kind == b"R":
-                said_ready = parse.load_json(content, 2)
-                self.attempt.defined = said_ready == {"defined": True}
+                self.attempt.defined = parse.defined(content, self.exercises)
                 if self.attempt.defined:
                     self._hand_over()
         except Garbled:
@@ -357,14 +403,15 @@ class _Follower:
 
     def _hand_over(self) -> None:
         """Give it the cases to read and a pipe to answer through."""
-        if self.exercise is None or self.result >= 0:
+        if self.result >= 0:
             return
         import fcntl  # not there on every system that reads this module
 
         cases = os.memfd_create("cases", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         self.result, theirs = os.pipe()
         try:
-            wire.write_all(cases, self.run.cases[self.exercise])
+            for name in self.attempt.defined or ():
+                wire.write_all(cases, wire.frame(b"p", self.run.cases[name]))
             os.lseek(cases, 0, os.SEEK_SET)
             seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK
             fcntl.fcntl(cases, fcntl.F_ADD_SEALS, seals | fcntl.F_SEAL_SEAL)
@@ -392,13 +439,20 @@ class _Follower:
     def _observed(self, kind: bytes, content: bytes) -> None:
         self.case_end = math.inf
         if kind == b"s":
-            limit = self.seconds.get(str(parse.load_json(content, 1)), 0.0)
-            self.case_end = time.monotonic() + limit + CASE_GRACE
+            exercise, case = parse.begun(content)
+            limit = self.seconds.get(exercise, {}).get(case, 0.0)
+            self.case_end = time.monotonic() + PATIENCE * limit + CASE_GRACE
         elif kind == b"c":
-            case, seen = parse.observation(content)
-            self.attempt.seen[case[:300]] = seen
+            exercise, case, seen = parse.observation(content)
+            self.attempt.seen.setdefault(self._own(exercise), {})[case] = seen
         elif kind == b"n":
-            self.attempt.calls = parse.calls(content, self.run.watch)
+            exercise, counts = parse.calls(content, self.run.watch)
+            self.attempt.calls[self._own(exercise)] = counts
+
+    def _own(self, exercise: str) -> str:
+        if exercise not in self.exercises:
+            raise Garbled("not about what was asked")
+        return exercise
 
     def _stop(self) -> None:
         """Have it killed: there is nothing more to be had from it."""
