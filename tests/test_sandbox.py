@@ -528,6 +528,53 @@ class TestTogether:
         assert ran.killed == {}
 
 
+# -- the code that observes is the course's own
+
+LEARN = "attention_course.learn"
+FORGED = """
+def forged(answer, case, device):
+    x = case.build("cpu")["args"][0]
+    return {"output": 2 * x}
+"""
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        "import LEARN.protocols as p\np._PROTOCOLS['function'] = forged",
+        "import LEARN.protocols as p\np._PROTOCOLS.clear()\n"
+        "p._PROTOCOLS.update(function=forged)",
+        "import LEARN.observation as o\no.find_protocol = lambda name: forged",
+        "import LEARN.observation as o\n"
+        "o._observe_one = lambda obj, case, device: forged(obj, case, device)",
+        "import LEARN.observation as o\n"
+        "o._observe_one.__code__ = (lambda obj, case, device: {'output': "
+        "2 * case.build('cpu')['args'][0]}).__code__",
+        "import LEARN.protocols.function as f\nf.guarded = lambda seen, run, **_: "
+        "seen.update(output=2 * run.__closure__[0].cell_contents.build('cpu')"
+        "['args'][0])",
+        "import attention_course.grade.inside.notebook as n\n"
+        "n.observe = lambda obj, cases: {c.name: forged(obj, c, 0) for c in cases}",
+        "import LEARN.observation as o\n"
+        "o.isinstance = lambda *a: __import__('os')._exit(0)",
+        "import builtins, sys\nkept = isinstance\n"
+        "builtins.isinstance = lambda *a: kept(*a) if 'learn' not in "
+        "sys._getframe(1).f_code.co_filename else __import__('os')._exit(0)",
+        "import sys\nframe = sys._getframe()\n"
+        "while 'pristine' not in dir(frame.f_locals.get('self')): "
+        "frame = frame.f_back\n"
+        "frame.f_locals['self']._observe_one = lambda *a: None",
+    ],
+)
+def test_patches_of_what_observes_are_undone(box, cases, patch):
+    wrong = "def double(x): return 5 * x"
+    cell = f"{FORGED}{patch.replace('LEARN', LEARN)}\n{wrong}"
+    ran = submit(box, cases, *notebook(f"{wrong}\n{cell}"))
+    assert ran.ends["double"] == "observed"
+    assert torch.equal(ran.seen["double"]["c1"]["output"], 5 * NUMBERS[1])
+    assert is_right(ran, "triple")
+
+
 # -- what the warm process has done ahead
 
 

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jupytext
-
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 MARKER = re.compile(r"^# %%")
 KEYS = {"answer": {"answer"}, "check": {"check", "points"}, "exercise": {"exercise"}}
@@ -88,6 +86,8 @@ def read_chapter(folder: Path) -> Chapter:
         raise ChapterError(
             path, 1, "the file must begin with a cell: `# %% [markdown]`"
         )
+    import jupytext  # a second that finding a chapter need not take
+
     parsed = jupytext.reads(text, fmt="py:percent").cells
     if len(parsed) != len(lines):
         raise ChapterError(

@@ -12,7 +12,6 @@ import json
 import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +30,10 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from attention_course.grade.course import Course, GradingError
+from attention_course.grade.merging import Entry
 from attention_course.grade.release import Bundle
 
 NO_RESPONSE = "No response."
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One result to be recorded. `timestamp` is when it was handed in, as text."""
-
-    student: str
-    result: dict[str, Any]
-    timestamp: str | None = None
 
 
 class Record:

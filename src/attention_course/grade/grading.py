@@ -6,14 +6,16 @@ gradebook. Killed between any two, the next run goes on from what is there.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attention_course.grade import result as results
 from attention_course.grade.books import (
@@ -25,14 +27,17 @@ from attention_course.grade.books import (
 from attention_course.grade.contract import Held
 from attention_course.grade.course import Course, GradingError, only_grader
 from attention_course.grade.files import READABLE, write_beside
-from attention_course.grade.gradebook import Entry, Record
 from attention_course.grade.handed_in import misnamed
 from attention_course.grade.harmless import line
+from attention_course.grade.merging import Entry
 from attention_course.grade.pool import MakeWorkers, Workers, local_workers
 from attention_course.grade.progress import Progress, Silent
 from attention_course.grade.release import Bundle, read_bundle
 from attention_course.grade.store import Store
 from attention_course.grade.tasks import Graded, Settings
+
+if TYPE_CHECKING:
+    from attention_course.grade.gradebook import Record
 
 BATCH = 100
 BATCH_SECONDS = 5.0
@@ -125,8 +130,7 @@ class _Run:
     def all(self, students: Sequence[str]) -> Summary:
         names = list(self._students(students))
         self.progress.begin(len(names))
-        with Record(self.course, self.bundle) as self.record:
-            self.recorded = self.record.recorded()
+        with contextlib.ExitStack() as self._open:
             try:
                 for student in names:
                     self._take(student)
@@ -141,6 +145,18 @@ class _Run:
                 self._workers.close()
             self._merge()
         return self.summary
+
+    @functools.cached_property
+    def record(self) -> Record:
+        """The gradebook, open. Its library takes a second: workers start meanwhile."""
+        from attention_course.grade.gradebook import Record
+
+        return self._open.enter_context(Record(self.course, self.bundle))
+
+    @functools.cached_property
+    def recorded(self) -> dict[str, float]:
+        """The scores that stood in the gradebook at first, by student."""
+        return self.record.recorded()
 
     def _students(self, wanted: Sequence[str]) -> Iterator[str]:
         """Everybody with a submission of the chapter, by name."""
@@ -175,6 +191,7 @@ class _Run:
         found = self.books.find(student)
         if isinstance(found, Submission):
             self._submit(found)
+            _ = self.record  # one that cannot be opened is told at once
             return
         if isinstance(found, HeldSubmission):
             self._note_held(self.books.keep_held(found))

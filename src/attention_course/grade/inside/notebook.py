@@ -18,6 +18,7 @@ import torch
 
 from attention_course.grade.inside import confine, kernel, wire
 from attention_course.grade.inside.plan import Choice, choose
+from attention_course.grade.inside.pristine import Pristine
 from attention_course.grade.inside.reading import Reading, read_cell
 from attention_course.grade.inside.shell import Shell
 from attention_course.learn.answer_key import (
@@ -40,6 +41,19 @@ class Notebook:
     are the `only` ones wanted; and which to `leave`.
     """
 
+    __slots__ = (
+        "calls",
+        "cells",
+        "channel",
+        "job",
+        "limits",
+        "pristine",
+        "read",
+        "readings",
+        "shell",
+        "watch",
+    )
+
     def __init__(
         self,
         shell: Shell,
@@ -47,6 +61,7 @@ class Notebook:
         submission: Mapping[str, Any],
         job: Mapping[str, Any],
         readings: Mapping[str, Reading],
+        pristine: Pristine,
     ) -> None:
         """Speak through `channel`; `readings` has what is known of released cells."""
         self.shell = shell
@@ -56,6 +71,8 @@ class Notebook:
         self.watch = submission["watch"]
         self.job = job
         self.readings = readings
+        self.pristine = pristine
+        self.read: dict[int, Reading] = {}
         self.calls: dict[str, int] = {}
 
     def main(self) -> None:
@@ -81,6 +98,7 @@ class Notebook:
         if names:
             self._say(b"r", {"defined": [name for name in names if name in found]})
         if found:
+            self.pristine.put_back()
             self._observe(found)
         self._say(b"x")
 
@@ -267,6 +285,7 @@ def notebook_process(
     job: Mapping[str, Any],
     settings: Mapping[str, Any],
     readings: Mapping[str, Reading],
+    pristine: Pristine,
 ) -> None:
     """Put up the walls, run, observe. Call it in a fork; it doesn't raise."""
     walls = settings["walls"]
@@ -288,4 +307,4 @@ def notebook_process(
         confine.set_limits(limits, settings["base_memory"], settings["shared_uid"])
     if walls["rights"]:
         confine.give_up_rights(walls["filter"])
-    Notebook(shell, channel, submission, job, readings).main()
+    Notebook(shell, channel, submission, job, readings, pristine).main()

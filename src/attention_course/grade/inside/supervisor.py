@@ -20,6 +20,7 @@ from typing import Any
 
 from attention_course.grade.inside import confine, kernel, wire
 from attention_course.grade.inside.notebook import GRACE, notebook_process
+from attention_course.grade.inside.pristine import Pristine
 from attention_course.grade.inside.reading import Reading
 from attention_course.grade.inside.shell import Shell
 
@@ -37,12 +38,14 @@ class Supervisor:
         shell: Shell,
         settings: dict[str, Any],
         readings: Mapping[str, Reading],
+        pristine: Pristine,
     ) -> None:
         """Everything comes from the warm process, which trusts the outside alone."""
         self.run = run
         self.shell = shell
         self.settings = settings
         self.readings = readings
+        self.pristine = pristine
 
     def serve(self) -> None:
         """Do one job after the other until the outside hangs up."""
@@ -81,6 +84,7 @@ class Supervisor:
                     job,
                     self.settings,
                     self.readings,
+                    self.pristine,
                 )
             )
         theirs.close()
@@ -235,6 +239,7 @@ def supervise(
     shell: Shell,
     settings: dict[str, Any],
     readings: Mapping[str, Reading],
+    pristine: Pristine,
 ) -> None:
     """Be the supervisor: the first process of the new PID namespace."""
     if settings["walls"]["namespaces"]:
@@ -247,4 +252,4 @@ def supervise(
     else:
         settings["proc"] = None
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-    Supervisor(run, shell, settings, readings).serve()
+    Supervisor(run, shell, settings, readings, pristine).serve()

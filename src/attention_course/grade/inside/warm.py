@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from attention_course.grade.inside import kernel, wire
+from attention_course.grade.inside.pristine import Pristine
 from attention_course.grade.inside.reading import Reading, read_cell
 from attention_course.grade.inside.rehearsal import import_all, modules_of, rehearse
 from attention_course.grade.inside.shell import Shell, make_shell
@@ -40,10 +41,11 @@ class Warm:
         with _same_environment():
             self.shell = _import_all()
         self.readings: dict[str, Reading] = {}
+        self.pristine = Pristine()
 
     def serve(self) -> None:
         """Answer the outside until it hangs up."""
-        self._settle()
+        self._say_ready()
         while True:
             try:
                 kind, content = wire.receive(self.control)
@@ -64,13 +66,13 @@ class Warm:
                 transform = self.shell.transform_cell
                 self.readings[source] = read_cell(source, transform)
                 import_all(modules_of(source, transform))
-        self._settle()
+        kernel.use_huge_pages()
+        self._say_ready()
 
-    def _settle(self) -> None:
-        """Make what is in memory cheap to fork, and tell the outside how much it is."""
+    def _say_ready(self) -> None:
+        """Tell the outside how much memory is in use; none of it is garbage."""
         gc.collect()
         gc.freeze()
-        kernel.use_huge_pages()
         self.settings["base_memory"] = _data_size()
         self._say({"ready": True, "base_memory": self.settings["base_memory"]})
 
@@ -107,7 +109,8 @@ class Warm:
             os.write(tell, str(os.getpid()).encode())
         kernel.close_all_but({run})
         with socket.socket(fileno=run) as channel:
-            supervise(channel, self.shell, self.settings, self.readings)
+            known = self.readings, self.pristine
+            supervise(channel, self.shell, self.settings, *known)
 
     def _end(self, pid: int) -> None:
         """Kill a supervisor, and with it its namespace; tell what it all used."""
