@@ -233,8 +233,14 @@ class _Run:
         return len(self.waiting) >= (self._workers.at_once if self._workers else 1)
 
     def _submit(self, submission: Submission) -> None:
-        future = self.workers.submit(submission.task)
-        self.waiting[future] = submission
+        try:
+            future = self.workers.submit(submission.task)
+        except BrokenExecutor:  # a worker died while nobody was looking
+            lost = [submission, *self.waiting.values()]
+            self.waiting.clear()
+            self._again(lost)
+        else:
+            self.waiting[future] = submission
 
     def _collect(self) -> None:
         """Wait for at least one submission; replace workers that have died."""
