@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import functools
 import json
 import re
 import warnings
@@ -25,6 +26,8 @@ MOST_CELLS = 2000
 MOST_VALUES = 3_000_000
 LONGEST_SOURCE = 1_000_000
 SIMILAR = 0.6
+SHORT = 20_000
+"""Characters of a cell whose syntax is kept for the next look at it."""
 
 ANOTHER = "ask for another copy"
 
@@ -307,13 +310,23 @@ MAGIC = re.compile(r"^(\s*)[%!].*$", re.MULTILINE)
 
 
 def syntax_tree(source: str) -> ast.Module | None:
-    """The code's syntax tree, or None if it is not Python."""
+    """The code's syntax tree, not to be changed, or None if it is not Python.
+
+    What is short is kept: most cells of most submissions are as released.
+    """
+    return _kept_tree(source) if len(source) <= SHORT else _tree(source)
+
+
+def _tree(source: str) -> ast.Module | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ast.parse(MAGIC.sub(r"\1pass", source))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+
+
+_kept_tree = functools.lru_cache(maxsize=256)(_tree)
 
 
 def _refuse_another_chapter(

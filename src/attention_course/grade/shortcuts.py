@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from attention_course.grade.contract import RunCell
-from attention_course.grade.intake import syntax_tree
+from attention_course.grade.intake import SHORT, syntax_tree
 
 COURSE = "attention_course"
 OFFERED = frozenset(
@@ -23,9 +23,6 @@ OFFERED = frozenset(
     for name in ("check", "device", "figures", "photos", "scenes", "seed", "widgets")
 )
 """What any notebook may use. A chapter's own demos may import more."""
-SHORT = 20_000
-"""Characters of a cell whose syntax is kept for the next look at it."""
-
 DEEPEST = 8
 """Parts of a dotted name that are told."""
 

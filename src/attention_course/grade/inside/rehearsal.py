@@ -13,7 +13,8 @@ import contextlib
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 
@@ -87,14 +88,18 @@ def import_all(names: Iterable[str]) -> None:
 
 def _cases() -> Iterator[Case]:
     x = torch.linspace(0, 1, 6, dtype=torch.float64).reshape(2, 3)
-    for name, args in {
-        "right": (x,),
-        "raises": (x[0],),
-        "float32": (x.float(),),
-    }.items():
-        given = {"args": args, "kwargs": {}, "names": ["x"], "upstream": x}
-        tensors: dict[str, torch.Tensor] = {}
-        yield Case(name, "value", "function", encode(given, tensors, "x"), tensors)
+    given: dict[str, Any] = {"kwargs": {}, "names": ["x"], "upstream": x}
+    function = {"right": (x,), "raises": (x[0],), "float32": (x.float(),)}
+    for name, args in function.items():
+        yield _case(name, "function", given | {"args": args})
+    weights = {"project.weight": x.mT @ x, "project.bias": x[0]}
+    built = {"init": (3,), "parameters": weights}
+    yield _case("module", "module", given | built | {"args": (x,)})
+
+
+def _case(name: str, protocol: str, given: Mapping[str, Any]) -> Case:
+    tensors: dict[str, torch.Tensor] = {}
+    return Case(name, "value", protocol, encode(given, tensors, "x"), tensors)
 
 
 def rehearse(shell: Shell) -> None:
@@ -109,8 +114,10 @@ def rehearse(shell: Shell) -> None:
         for _ in range(TIMES):
             read_cell(CELL, shell.transform_cell)
             shell.run_cell(CELL, store_history=False).raise_error()
+            torch.manual_seed(0)
             for case in read_cases(plan)["answer"]:
-                seen = observe(shell.user_ns["answer"], [case])[case.name]
+                answer = "Layer" if case.protocol == "module" else "answer"
+                seen = observe(shell.user_ns[answer], [case])[case.name]
                 pack_seen("answer", case.name, seen)
         x = torch.zeros(3, 1, 4)
         torch.nn.functional.scaled_dot_product_attention(x, x, x)

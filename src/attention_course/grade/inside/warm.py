@@ -136,7 +136,12 @@ def _same_environment() -> Iterator[None]:
 
 def _import_all() -> Shell:
     shell = make_shell()
-    for name in ("torch.nn.functional", "matplotlib.pyplot", "PIL.Image"):
+    for name in (
+        "torch.nn.functional",
+        "numpy.random",
+        "matplotlib.pyplot",
+        "PIL.Image",
+    ):
         importlib.import_module(name)
     import attention_course.learn
     from attention_course.learn.checking import explain_undefined

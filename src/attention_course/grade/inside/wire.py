@@ -72,10 +72,11 @@ class Frames:
 
 def all_frames(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The frames that a trusted peer put one after the other."""
-    while data:
-        kind, size = HEAD.unpack_from(data)
-        yield kind, data[HEAD.size : HEAD.size + size]
-        data = data[HEAD.size + size :]
+    start = 0
+    while start < len(data):
+        kind, size = HEAD.unpack_from(data, start)
+        start += HEAD.size + size
+        yield kind, data[start - size : start]
 
 
 def receive(sock: socket.socket, deadline: float | None = None) -> tuple[bytes, bytes]:

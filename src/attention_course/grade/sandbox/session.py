@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -500,7 +501,8 @@ def _cell(cell: RunCell) -> dict[str, Any]:
     }
 
 
-def case_seconds(plan: bytes) -> dict[str, float]:
+@functools.lru_cache(maxsize=256)
+def case_seconds(plan: bytes) -> Mapping[str, float]:
     """The names of the cases in a plan of one exercise, and their time limits."""
     size = int.from_bytes(plan[:8], "little")
     packed = json.loads(json.loads(plan[8 : 8 + size])["__metadata__"]["data"])
