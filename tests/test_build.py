@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -167,3 +172,48 @@ def test_a_key_is_the_same_up_to_rounding_only(built: Path) -> None:
     assert same_key(data, key.to_bytes())
     expected["output"] += 1e-6
     assert not same_key(data, key.to_bytes())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups")
+def test_ctrl_c_ends_a_build_at_once_and_changes_nothing(
+    built: Path, tmp_path: Path
+) -> None:
+    root = copy(built, tmp_path)
+    before = snapshot(root)
+    chapter = root / "chapters" / "90_tiny" / "chapter.py"
+    text = chapter.read_text(encoding="utf-8")
+    begun = tmp_path / "begun"
+    slow = f"# %%\nimport time\nopen({str(begun)!r}, 'w').close()\ntime.sleep(300)\n"
+    chapter.write_text(f"{text}\n{slow}", encoding="utf-8")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "attention_course.cli", "build", "--jobs", "2"],
+        cwd=root,
+        env=os.environ | {"MARKER": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not begun.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (130, "attention-course: stopped\n")
+    assert snapshot(root) == before
+    while left := _running(f"MARKER={tmp_path}"):  # a kernel looks every second
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)
+
+
+def _running(marker: str) -> list[str]:
+    found = []
+    for place in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if marker.encode() in place.read_bytes():
+                found.append(place.parent.name)
+        except OSError:
+            continue  # it has just ended
+    return found

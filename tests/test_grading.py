@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import RIGHT_ANSWERS, ROOT, hand_in_tiny, nbgrader
 
-from attention_course.grade.course import open_course
+from attention_course.grade.course import only_grader, open_course
 from attention_course.grade.demo import run_demo
 from attention_course.grade.grading import grade_chapter
 from attention_course.grade.sample_class import STUDENTS
@@ -122,6 +122,22 @@ def test_a_submission_that_is_held_does_not_stop_nbgrader(
     assert there == [f"{SLUG}.ipynb"]
     found = {s.student: s.earned for s in read_scores(root)}
     assert found == SCORES | {"zoe": 3.5}, "held is not in the gradebook"
+
+
+def test_nbgrader_does_not_grade_beside_another_grader(
+    course: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(course, tmp_path / "copy")
+    hand_in_tiny(root, "zoe", RIGHT)
+    with only_grader(open_course(root)):
+        done = nbgrader(
+            root, "autograde", SLUG, "--GradeOutside.patience=0.1", check=False
+        )
+    assert done.returncode == 1
+    assert "zoe: another grader is running in this course" in done.stderr
+    assert "zoe" not in {s.student for s in read_scores(root)}
+    nbgrader(root, "autograde", SLUG)
+    assert {s.student: s.earned for s in read_scores(root)} == SCORES | {"zoe": 3.5}
 
 
 def validate(path: Path) -> str:

@@ -105,7 +105,17 @@ def test_the_page_has_every_exit_code() -> None:
     assert told == {getattr(terminal, name) for name in names}
 
 
-def test_bash_completes_a_command(tmp_path: Path) -> None:
+WORDS = {
+    "a command": ("gr", {"grade"}),
+    "a chapter": ("grade 04", {"04_scaling"}),
+    "every chapter": ("build ", {"04_scaling", "05_masks"}),
+    "a student's chapter": ("check 05", {"05_masks"}),
+    "a student": ("grade 04_scaling --student g", {"grace", "gustav"}),
+}
+
+
+@pytest.mark.parametrize("what", WORDS)
+def test_bash_completes(tmp_path: Path, what: str) -> None:
     pytest.importorskip("argcomplete", reason="argcomplete is not installed")
     program = tmp_path / "attention-course"
     program.write_text(
@@ -116,15 +126,24 @@ def test_bash_completes_a_command(tmp_path: Path) -> None:
     program.chmod(0o755)
     tool = shutil.which("register-python-argcomplete")
     assert tool
+    for place in ("chapters/04_scaling/chapter.py", "submitted/grace/x"):
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).touch()
+    for place in ("chapters/05_masks/checks.safetensors", "submitted/gustav/x"):
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).touch()
+    typed, offered = WORDS[what]
     code = (
         f'eval "$({tool} attention-course)"\n'
-        "COMP_WORDS=(attention-course gr) COMP_CWORD=1 COMP_TYPE=9\n"
-        'COMP_LINE="attention-course gr" COMP_POINT=${#COMP_LINE}\n'
-        "_python_argcomplete attention-course gr attention-course\n"
+        f'COMP_LINE="attention-course {typed}" COMP_POINT=${{#COMP_LINE}}\n'
+        "COMP_TYPE=9\n"
+        "_python_argcomplete attention-course\n"
         'printf "%s\\n" "${COMPREPLY[@]}"'
     )
     done = bash(code, tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}")
-    assert done.stdout.split() == ["grade"], done.stderr
+    assert offered <= {word.strip() for word in done.stdout.splitlines()}, done.stderr
+    if what != "every chapter":
+        assert {word.strip() for word in done.stdout.splitlines()} == offered
 
 
 @needs_sandbox

@@ -7,9 +7,19 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from attention_course.student import add_check, add_hand_in
-from attention_course.terminal import COMPLETE, NOT_COMPLETE, new_parser, run
+from attention_course.terminal import (
+    COMPLETE,
+    NOT_COMPLETE,
+    add_command,
+    chapter_names,
+    completed,
+    new_parser,
+    run,
+    student_names,
+)
 
 
 def find_root() -> Path:
@@ -35,16 +45,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = new_parser("Attention in Context: build the course, check answers, grade.")
+    parser.epilog = "`attention-course COMMAND --help` explains one command."
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    build = commands.add_parser("build", help="build every edition that is not current")
-    build.add_argument(
-        "chapters", nargs="*", metavar="CHAPTER", help="like 05_masks or 05"
+    build = add_command(
+        commands,
+        "build",
+        "build every edition that is not current",
+        "Make lesson, source, release and solution of each chapter from chapters/.",
+        "Exit code: 0 all are current, 1 some failed (or are stale, with --check).",
     )
+    some = build.add_argument(
+        "chapters",
+        nargs="*",
+        metavar="CHAPTER",
+        help="like 05_masks or 05 (default: all)",
+    )
+    completed(some, chapter_names)
     build.add_argument(
         "--force", action="store_true", help="build even what is current"
     )
-    build.add_argument("--jobs", type=int, help="processes (default: one per core)")
+    build.add_argument(
+        "--jobs", type=int, metavar="N", help="processes (default: one per core)"
+    )
     build.add_argument(
         "--check",
         action="store_true",
@@ -52,19 +75,39 @@ def _parser() -> argparse.ArgumentParser:
     )
     build.set_defaults(run=_build)
 
-    course_map = commands.add_parser(
-        "map", help="write the map of the course, docs/map.md, from the chapters"
+    course_map = add_command(
+        commands,
+        "map",
+        "write the map of the course",
+        "Write docs/map.md and its figure from what the chapters say they need.",
+        "Exit code: 0 written or current, 1 stale (with --check).",
     )
     course_map.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 if it is stale"
     )
     course_map.set_defaults(run=_map)
 
-    nbval = commands.add_parser(
-        "nbval", help="re-execute lessons and solutions against their stored outputs"
+    nbval = add_command(
+        commands,
+        "nbval",
+        "re-execute lessons and solutions against their stored outputs",
+        "Run every cell of every lesson and solution, and compare what it prints with "
+        "what is stored.",
+        "Exit code: 0 all agree, 1 some differ, 2 no such device; others are pytest's.",
     )
-    nbval.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    nbval.add_argument("--jobs", type=int, default=2, help="notebooks at a time")
+    nbval.add_argument(
+        "--device",
+        choices=["cpu", "cuda"],
+        default="cpu",
+        help="where tensors lie (default: cpu)",
+    )
+    nbval.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        default=2,
+        help="notebooks at a time (default: 2)",
+    )
     nbval.add_argument(
         "--if-present",
         action="store_true",
@@ -73,65 +116,24 @@ def _parser() -> argparse.ArgumentParser:
     nbval.set_defaults(run=_nbval)
 
     check = add_check(commands)
-    check.add_argument("--seed", type=int, help="draw the inputs from this seed")
+    check.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="draw the inputs from this seed (default: the public one)",
+    )
     check.set_defaults(run=_check)
 
-    grade = commands.add_parser(
-        "grade",
-        help="grade the submissions of a chapter",
-        description="Grade what lies in submitted/STUDENT/CHAPTER/ of the course.",
-        epilog="Exit code: 0 all graded, 1 some held, 2 it could not grade.",
-    )
-    grade.add_argument("chapter", nargs="?", metavar="CHAPTER", help="like 04_scaling")
-    grade.add_argument(
-        "--student", action="extend", nargs="+", metavar="ID", help="only these"
-    )
-    grade.add_argument("--json", action="store_true", help="print the results as JSON")
-    grade.add_argument("--jobs", type=int, help="processes (default: one per core)")
-    grade.add_argument(
-        "--feedback", action="store_true", help="write feedback/STUDENT/CHAPTER/ too"
-    )
-    grade.add_argument(
-        "--db", metavar="URL", help="the gradebook (default: nbgrader_config.py's)"
-    )
-    grade.add_argument(
-        "--replay",
-        metavar="RESULT.json",
-        type=Path,
-        help="grade that one again, and say whether the verdict is the same",
-    )
-    grade.add_argument(
-        "--self-test",
-        action="store_true",
-        help="grade nothing: start the sandbox, try to get out, print its layers",
-    )
-    grade.add_argument(
-        "--unsafe-no-sandbox",
-        action="store_true",
-        help="run students' code with your own rights; every result says so",
-    )
-    grade.add_argument(
-        "--seconds",
-        type=float,
-        metavar="N",
-        help="for a whole submission (default: 300)",
-    )
-    grade.add_argument(
-        "--cell-seconds", type=float, metavar="N", help="for one cell (default: 60)"
-    )
-    grade.add_argument(
-        "--scheduler",
-        metavar="ADDRESS",
-        help="grade on a dask cluster, like tcp://10.0.0.7:8786",
-    )
-    grade.set_defaults(run=_grade)
-
+    _add_grade(commands)
     add_hand_in(commands)
 
-    bundle = commands.add_parser(
+    bundle = add_command(
+        commands,
         "bundle",
-        help="write what a student receives as one archive, without any answer",
-        epilog="Exit code: 0 written, 1 an edition is not current, 2 refused.",
+        "write what a student receives as one archive",
+        "Pack release notebooks, answer keys, package and environment, and look "
+        "through it all for answers.",
+        "Exit code: 0 written, 1 an edition is not current, 2 refused.",
     )
     bundle.add_argument(
         "-o",
@@ -142,24 +144,110 @@ def _parser() -> argparse.ArgumentParser:
     )
     bundle.set_defaults(run=_bundle)
 
-    demo = commands.add_parser(
-        "demo", help="take a sample class through the whole course with nbgrader"
+    demo = add_command(
+        commands,
+        "demo",
+        "take a sample class through the whole course",
+        "Hand in, grade and give feedback in build/demo, and print the scores.",
+        "Exit code: 0 done, 2 it could not run.",
     )
-    demo.add_argument("--jobs", type=int, default=2, help="chapters at a time")
+    demo.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        default=2,
+        help="chapters at a time (default: 2)",
+    )
     demo.set_defaults(run=_demo)
 
-    report = commands.add_parser(
+    report = add_command(
+        commands,
         "report",
-        help="the class in one chapter, and what it misunderstood",
-        description="Write index.html, report.json, scores.csv and mistakes.csv.",
+        "what the class understood of one chapter, and what not",
+        "Write a page (index.html), report.json, scores.csv and mistakes.csv from the "
+        "results of `grade`.",
+        "Exit code: 0 written, 2 nothing has been graded.",
     )
-    report.add_argument("chapter", metavar="CHAPTER", help="like 04_scaling")
+    one = report.add_argument("chapter", metavar="CHAPTER", help="like 04_scaling")
+    completed(one, chapter_names)
     report.add_argument(
         "-o", "--output", type=Path, metavar="FOLDER", help="default: report/CHAPTER"
     )
     report.add_argument("--json", action="store_true", help="print the JSON instead")
     report.set_defaults(run=_report)
     return parser
+
+
+def _add_grade(commands: Any) -> None:
+    grade = add_command(
+        commands,
+        "grade",
+        "grade the submissions of a chapter",
+        "Grade what lies in submitted/STUDENT/CHAPTER/ of the course, in a sandbox. "
+        "What has not changed is not graded again.",
+        "Exit code: 0 all graded, 1 some held (or replayed to another verdict), 2 it "
+        "could not grade.",
+    )
+    one = grade.add_argument(
+        "chapter", nargs="?", metavar="CHAPTER", help="like 04_scaling"
+    )
+    completed(one, chapter_names)
+    students = grade.add_argument(
+        "--student",
+        action="extend",
+        nargs="+",
+        metavar="ID",
+        help="these alone (default: everybody)",
+    )
+    completed(students, student_names)
+
+    written = grade.add_argument_group("what comes out")
+    written.add_argument(
+        "--feedback", action="store_true", help="write feedback/STUDENT/CHAPTER/ too"
+    )
+    written.add_argument("--json", action="store_true", help="print results as JSON")
+    written.add_argument(
+        "--db", metavar="URL", help="the gradebook (default: nbgrader_config.py's)"
+    )
+
+    place = grade.add_argument_group("where, and how long")
+    place.add_argument(
+        "--jobs", type=int, metavar="N", help="processes (default: one per core)"
+    )
+    place.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="grade on a dask cluster, like tcp://10.0.0.7:8786",
+    )
+    place.add_argument(
+        "--seconds",
+        type=float,
+        metavar="N",
+        help="for a whole submission (default: 300)",
+    )
+    place.add_argument(
+        "--cell-seconds", type=float, metavar="N", help="for one cell (default: 60)"
+    )
+
+    instead = grade.add_argument_group("instead of grading a chapter")
+    instead.add_argument(
+        "--replay",
+        metavar="RESULT.json",
+        type=Path,
+        help="grade that one again, and say whether the verdict is the same",
+    )
+    instead.add_argument(
+        "--self-test",
+        action="store_true",
+        help="start the sandbox, try to get out, print its layers",
+    )
+    unsafe = grade.add_argument_group("without walls")
+    unsafe.add_argument(
+        "--unsafe-no-sandbox",
+        action="store_true",
+        help="run students' code with your own rights; every result says so",
+    )
+    grade.set_defaults(run=_grade)
 
 
 def _build(options: argparse.Namespace) -> int:

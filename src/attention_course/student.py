@@ -13,7 +13,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attention_course.terminal import COMPLETE, NOT_COMPLETE, new_parser, run
+from attention_course.terminal import (
+    COMPLETE,
+    NOT_COMPLETE,
+    add_command,
+    chapter_names,
+    completed,
+    new_parser,
+    run,
+)
 
 CHAPTER = "like 04_scaling, 04, or the path of its folder"
 
@@ -29,13 +37,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def add_check(commands: Any) -> argparse.ArgumentParser:
     """Add `check` to a parser's commands."""
-    check = commands.add_parser(
+    check = add_command(
+        commands,
         "check",
-        help="check a plain Python file of answers",
-        epilog="Exit code: 0 complete, 1 not complete, 2 the file cannot be used.",
+        "check a plain Python file of answers",
+        "Check answers outside of a notebook: a file that defines some of a chapter's "
+        "functions and classes.",
+        "Exit code: 0 complete, 1 not complete, 2 the file cannot be used.",
     )
-    check.add_argument("chapter", metavar="CHAPTER", help=CHAPTER)
-    check.add_argument("answers", metavar="ANSWERS.py", type=Path)
+    chapter = check.add_argument("chapter", metavar="CHAPTER", help=CHAPTER)
+    completed(chapter, chapter_names)
+    check.add_argument(
+        "answers", metavar="ANSWERS.py", type=Path, help="your file of answers"
+    )
     check.add_argument("--exercise", metavar="NAME", help="only this one")
     check.add_argument("--json", action="store_true", help="print JSON")
     return check
@@ -43,12 +57,16 @@ def add_check(commands: Any) -> argparse.ArgumentParser:
 
 def add_hand_in(commands: Any) -> None:
     """Add `hand-in` to a parser's commands."""
-    packing = commands.add_parser(
+    packing = add_command(
+        commands,
         "hand-in",
-        help="pack your notebook for the instructor",
-        epilog="Exit code: 0 packed, 2 the notebook cannot be used.",
+        "pack your notebook for the instructor",
+        "Write an archive of your notebook, as the instructor collects it. It is "
+        "looked at first: what is still blank is told.",
+        "Exit code: 0 packed, 2 the notebook cannot be used.",
     )
-    packing.add_argument("chapter", metavar="CHAPTER", help=CHAPTER)
+    chapter = packing.add_argument("chapter", metavar="CHAPTER", help=CHAPTER)
+    completed(chapter, chapter_names)
     packing.add_argument(
         "--name", required=True, help="the name that your instructor knows you by"
     )

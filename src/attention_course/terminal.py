@@ -8,13 +8,18 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from attention_course import __version__
 
 COMPLETE, NOT_COMPLETE, UNUSABLE = 0, 1, 2
 STOPPED, UNHEARD = 130, 141
 """As a shell counts a program that SIGINT or SIGPIPE has ended."""
+
+CHAPTER_FILES = ("chapter.py", "checks.safetensors")
+"""What a chapter's folder holds: an author's, a student's."""
 
 CURES = {
     errno.ENOSPC: "make room on the disk, then run it again",
@@ -35,6 +40,13 @@ def new_parser(description: str) -> argparse.ArgumentParser:
         "--version", action="version", version=f"attention-course {__version__}"
     )
     return parser
+
+
+def add_command(
+    commands: Any, name: str, short: str, does: str, codes: str
+) -> argparse.ArgumentParser:
+    """A command: `short` in the list, `does` and exit `codes` in its own help."""
+    return commands.add_parser(name, help=short, description=does, epilog=codes)
 
 
 def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
@@ -102,6 +114,31 @@ def _open_standard_files() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def chapter_names(**_: object) -> list[str]:
+    """The chapters of the course or the archive around here, for the shell's Tab."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        marks = (folder / "chapters").glob("*/*")
+        names = {p.parent.name for p in marks if p.name in CHAPTER_FILES}
+        if names:
+            return sorted(names)
+    return []
+
+
+def student_names(**_: object) -> list[str]:
+    """Who has handed in something, for the shell's Tab."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "submitted").is_dir():
+            return sorted(p.name for p in (folder / "submitted").iterdir())
+    return []
+
+
+def completed(argument: argparse.Action, names: Callable[..., list[str]]) -> None:
+    """Have the shell's Tab complete an argument with these names."""
+    argument.completer = names  # type: ignore[attr-defined] # as argcomplete has it
 
 
 def _complete(parser: argparse.ArgumentParser) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from attention_course.processes import worker_pool
 
 STAMP = "attention_course"
 """Key of a lesson's metadata under which it keeps what it was built from."""
@@ -156,8 +157,7 @@ def _run(stale: list[Path], jobs: int | None) -> Iterable[Result]:
     if jobs == 1:
         yield from (_make(*task) for task in tasks)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with worker_pool(jobs) as pool:
         waiting = {pool.submit(_make, *task): task for task in tasks}
         for future in as_completed(waiting):
             folder, part = waiting[future]

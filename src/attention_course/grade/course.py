@@ -128,11 +128,14 @@ def _make_secret(path: Path) -> bytes:
 
 
 @contextlib.contextmanager
-def only_grader(course: Course) -> Iterator[None]:
-    """Hold the course's lock. Raises `GradingError` if another grader does."""
+def only_grader(course: Course, wait: float = 0.0) -> Iterator[None]:
+    """Hold the course's lock.
+
+    Raises `GradingError` if another grader does, and goes on for `wait` seconds.
+    """
     course.state.mkdir(parents=True, exist_ok=True)
     owner = course.state / "grading.json"
-    lock = FileLock(course.state / "lock", timeout=0)
+    lock = FileLock(course.state / "lock", timeout=wait)
     try:
         lock.acquire()
     except Timeout:

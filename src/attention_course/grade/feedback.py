@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
-import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
@@ -17,6 +17,7 @@ from attention_course.grade.gradebook import Record
 from attention_course.grade.progress import Progress, Silent
 from attention_course.grade.release import read_bundle
 from attention_course.grade.store import Store
+from attention_course.processes import worker_pool
 
 BATCH = 200
 
@@ -40,9 +41,12 @@ def write_feedback(
     bundle = read_bundle(course.root, folder)
     written = 0
     waiting: dict[Future[bytes], tuple[str, str]] = {}
-    context = multiprocessing.get_context("spawn")
     pool: ProcessPoolExecutor | None = None
-    with Record(course, bundle) as record, Store(course.state) as store:
+    with (
+        Record(course, bundle) as record,
+        Store(course.state) as store,
+        contextlib.ExitStack() as workers,
+    ):
         known = store.feedback(bundle.chapter)
 
         def collect(most: int) -> int:
@@ -56,33 +60,28 @@ def write_feedback(
                     with store.writing():
                         store.remember_feedback(bundle.chapter, student, mark)
                     count += 1
-                    if progress is not None:
-                        progress.advance()
+                    progress.advance()
             return count
 
-        try:
-            for batch in _batches(students):
-                shown = record.shown(batch)
-                for student in batch:
-                    notebook = course.autograded(student, bundle.chapter)
-                    if student not in shown or not notebook.exists():
-                        progress.advance()
-                        continue
-                    data = notebook.read_bytes()
-                    mark = _mark(data, shown[student])
-                    page = course.feedback(student, bundle.chapter)
-                    if known.get(student) == mark and page.exists():
-                        progress.advance()
-                        continue
-                    if pool is None:
-                        pool = ProcessPoolExecutor(jobs, mp_context=context)
-                    future = pool.submit(render, data, bundle.chapter, shown[student])
-                    waiting[future] = (student, mark)
-                    written += collect(2 * jobs)
-            written += collect(0)
-        finally:
-            if pool is not None:
-                pool.shutdown(cancel_futures=True)
+        for batch in _batches(students):
+            shown = record.shown(batch)
+            for student in batch:
+                notebook = course.autograded(student, bundle.chapter)
+                if student not in shown or not notebook.exists():
+                    progress.advance()
+                    continue
+                data = notebook.read_bytes()
+                mark = _mark(data, shown[student])
+                page = course.feedback(student, bundle.chapter)
+                if known.get(student) == mark and page.exists():
+                    progress.advance()
+                    continue
+                if pool is None:
+                    pool = workers.enter_context(worker_pool(jobs))
+                future = pool.submit(render, data, bundle.chapter, shown[student])
+                waiting[future] = (student, mark)
+                written += collect(2 * jobs)
+        written += collect(0)
     return written
 
 

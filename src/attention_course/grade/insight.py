@@ -13,6 +13,7 @@ from attention_course.author.chapter import Chapter, read_chapter
 from attention_course.author.exercise import load_exercises
 from attention_course.grade import result as results
 from attention_course.grade.harmless import line
+from attention_course.grade.progress import Progress, Silent
 
 STATUSES = ("complete", "partial", "wrong", "blank")
 NAMES_KEPT = 50
@@ -105,10 +106,16 @@ class ClassInsight:
         return {**data, "summary": self.summary()}
 
 
-def read_results(folder: Path) -> Iterator[dict[str, Any]]:
+def read_results(
+    folder: Path, progress: Progress | None = None
+) -> Iterator[dict[str, Any]]:
     """The results of one chapter, one after the other, by student."""
-    for path in sorted(folder.glob("*.json")):
+    progress = progress or Silent()
+    paths = sorted(folder.glob("*.json"))
+    progress.begin(len(paths))
+    for path in paths:
         yield results.load(path.read_bytes())
+        progress.advance()
 
 
 def insight(chapter_folder: Path, found: Iterable[Mapping[str, Any]]) -> ClassInsight:

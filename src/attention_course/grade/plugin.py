@@ -13,11 +13,11 @@ from typing import Any
 
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.preprocessors import NbGraderPreprocessor
-from traitlets import Bool
+from traitlets import Bool, Float
 
 from attention_course.author.chapter import find_chapters
 from attention_course.grade.books import Bookkeeper, HeldSubmission
-from attention_course.grade.course import open_course
+from attention_course.grade.course import GradingError, only_grader, open_course
 from attention_course.grade.release import Bundle, read_bundle
 from attention_course.grade.store import Store
 from attention_course.grade.tasks import Settings
@@ -53,6 +53,10 @@ class GradeOutside(NbGraderPreprocessor):
         False, help="run students' code with your own rights, without a sandbox"
     ).tag(config=True)
 
+    patience = Float(
+        20.0, help="seconds to wait for another grader in the same course"
+    ).tag(config=True)
+
     sandbox = Settings().sandbox
 
     def preprocess(self, nb: Any, resources: dict[str, Any]) -> tuple[Any, Any]:
@@ -70,14 +74,18 @@ class GradeOutside(NbGraderPreprocessor):
             hidden=course.hidden,
             sandbox=self.sandbox,
         )
-        with Store(course.state) as store:
-            desk = Bookkeeper(course, bundle, store, settings)
-            submission = desk.look(student)
-            if isinstance(submission, HeldSubmission):
-                made = desk.keep_held(submission)
-            else:
-                graded = _desk(bundle, settings).grade(submission.task)
-                made = desk.keep(submission, graded.result, graded.run)
+        try:
+            with only_grader(course, self.patience), Store(course.state) as store:
+                desk = Bookkeeper(course, bundle, store, settings)
+                submission = desk.look(student)
+                if isinstance(submission, HeldSubmission):
+                    made = desk.keep_held(submission)
+                else:
+                    graded = _desk(bundle, settings).grade(submission.task)
+                    made = desk.keep(submission, graded.result, graded.run)
+        except GradingError as error:
+            _withdraw(told["db_url"], course.course_id, slug, student)
+            raise SubmissionHeld(f"{student}: {error}") from error
         if made["outcome"] == "held":
             _withdraw(told["db_url"], course.course_id, slug, student)
             raise SubmissionHeld(f"{student}: {made['reason']}: {made['detail']}")

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
-import signal
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Protocol
 
 from attention_course.grade.tasks import Graded, Settings, Task
-
-PR_SET_PDEATHSIG = 1
+from attention_course.processes import follow
 
 
 class Workers(Protocol):
@@ -70,12 +66,7 @@ _bench: tuple[bytes, Settings] | None = None
 def _start(bundle: bytes, settings: Settings, parent: int) -> None:
     """Prepare a worker: it ends with its parent, and leaves Ctrl-C to it."""
     global _bench
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it ended before it could be told
-            os._exit(1)
+    follow(parent)
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
     _bench = (bundle, settings)

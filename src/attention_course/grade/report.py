@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import sys
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from attention_course.grade.insight import (
     read_results,
     table,
 )
+from attention_course.grade.progress import Bar, Progress
 
 
 def run(root: Path, options: argparse.Namespace) -> int:
@@ -28,9 +29,13 @@ def run(root: Path, options: argparse.Namespace) -> int:
     course = open_course(root)
     folder = find_chapters(root, [options.chapter])[0]
     if options.json:
-        sys.stdout.write(dump(insight_of(course, folder)))
+        with Bar(folder.name) as bar:
+            made = insight_of(course, folder, bar)
+        # ASCII alone: what a narrow locale lacks would be written as no JSON has it.
+        print(json.dumps(made.as_data(), indent=1))
         return 0
-    made, target = write_report(course, folder, options.output)
+    with Bar(folder.name) as bar:
+        made, target = write_report(course, folder, options.output, bar)
     print(f"{made.chapter}: {made.graded} graded, {len(made.held)} held")
     for exercise, mistake in made.teach_again()[:3]:
         words = mistake.name.replace("_", " ")
@@ -39,10 +44,13 @@ def run(root: Path, options: argparse.Namespace) -> int:
     return 0
 
 
-def insight_of(course: Course, chapter_folder: Path) -> ClassInsight:
+def insight_of(
+    course: Course, chapter_folder: Path, progress: Progress | None = None
+) -> ClassInsight:
     """What the results of a chapter say. Raises `GradingError` if there are none."""
     name = chapter_folder.name
-    made = insight(chapter_folder, read_results(course.state / "results" / name))
+    folder = course.state / "results" / name
+    made = insight(chapter_folder, read_results(folder, progress))
     if not made.graded and not made.held:
         raise GradingError(
             f"there are no results of {name}: run `attention-course grade {name}`"
@@ -51,7 +59,10 @@ def insight_of(course: Course, chapter_folder: Path) -> ClassInsight:
 
 
 def write_report(
-    course: Course, chapter_folder: Path, target: Path | None = None
+    course: Course,
+    chapter_folder: Path,
+    target: Path | None = None,
+    progress: Progress | None = None,
 ) -> tuple[ClassInsight, Path]:
     """Write the report on a chapter; returns what it says, and its folder.
 
@@ -63,7 +74,7 @@ def write_report(
 
     name = chapter_folder.name
     folder = course.state / "results" / name
-    made = insight_of(course, chapter_folder)
+    made = insight_of(course, chapter_folder, progress)
     target = target or course.root / "report" / name
     write_beside(target / "index.html", page(made).encode())
     write_beside(target / "report.json", dump(made).encode())

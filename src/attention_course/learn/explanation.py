@@ -103,7 +103,12 @@ def _raised(observed: Observation, phase: str, case: Case) -> str:
     if name == "TookTooLong":
         return (
             f"Your code did not return within {case.seconds:g} s{_where(case)}. Look "
-            "for a loop that never ends."
+            "for a loop that never ends, or for work that belongs before the call."
+        )
+    if name == "NoTimeLeft":
+        return (
+            "The time for the whole notebook was used up before your code was called. "
+            "Look for a cell that never ends, or that trains for long."
         )
     if name == "ProcessDied":
         return (

@@ -207,7 +207,9 @@ class Session:
         if attempt.end == "done" and set(kept) == set(cases):
             return kept, "observed"
         if attempt.end in ("late", "out of time"):
-            return _rest(kept, cases, "TookTooLong"), "took too long"
+            called = attempt.observing or attempt.end == "late"
+            raised = "TookTooLong" if called else "NoTimeLeft"
+            return _rest(kept, cases, raised), "took too long"
         return _rest(kept, cases, "ProcessDied"), "died"
 
     def _may_be_lacking(self, attempt: Attempt) -> bool:
