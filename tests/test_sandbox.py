@@ -426,6 +426,7 @@ def test_the_whole_time_is_limited_and_shared(box, cases):
     ran = submit(box, cases, *notebook(slow), limits=limits)
     assert time.monotonic() - began < 30
     assert ran.ends["double"] == "took too long"
+    assert {seen["raised"] for seen in ran.seen["double"].values()} == {"NoTimeLeft"}
     assert is_right(ran, "triple")
 
 

@@ -20,7 +20,7 @@ from attention_course.author.exercise import (
     noncontiguous,
 )
 from attention_course.author.keys import make_exercise_key, make_key
-from attention_course.learn.answer_key import AnswerKey
+from attention_course.learn.answer_key import AnswerKey, Case
 from attention_course.learn.comparison import (
     agree,
     fingerprint,
@@ -28,6 +28,7 @@ from attention_course.learn.comparison import (
     same_fingerprint,
 )
 from attention_course.learn.encoding import decode, encode
+from attention_course.learn.explanation import explain
 from attention_course.learn.observation import observe
 from attention_course.learn.report import VerdictDisplay
 from attention_course.learn.verdict import Verdict, judge, share_points
@@ -455,3 +456,20 @@ def test_a_module_that_remembers_its_mask_is_found() -> None:
     key = make_exercise_key(masked, 3, 0)
     assert verdict_on(Masked, key).complete
     assert not verdict_on(RemembersMask, key).complete
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        ("TookTooLong", "did not return within 5 s"),
+        ("NoTimeLeft", "time for the whole notebook was used up"),
+        ("ProcessDied", "ended the process"),
+    ],
+)
+@pytest.mark.parametrize("expected", [{"raised": "ValueError"}, {"output": 1.0}])
+def test_what_is_no_exception_is_not_told_as_one(raised, told, expected):
+    case = Case("a case", "errors", "function", {}, {})
+    observed = {"raised": raised, "raised_classes": [], "raised_message": ""}
+    said = explain("raised", expected, observed, case)
+    assert told in said
+    assert raised not in said

@@ -117,9 +117,12 @@ def main() -> int:
     parser.add_argument("folder", nargs="?", type=Path, default=default)
     folder = parser.parse_args().folder.resolve()
     source = ROOT / "build" / "website" / "source"
+    print("preparing the pages", flush=True)
     stage(ROOT, source)
     shutil.rmtree(folder, ignore_errors=True)
-    arguments = ["-b", "html", "-q", "-W", "--keep-going", "-j", "auto"]
+    arguments = ["-b", "html", "-W", "--keep-going", "-j", "auto"]
+    if not sys.stdout.isatty():
+        arguments += ["-q"]  # otherwise Sphinx shows how far it is
     arguments += ["-d", str(source.parent / "doctrees")]
     code = build_main([*arguments, str(source), str(folder)])
     if code == 0:

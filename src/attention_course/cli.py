@@ -334,6 +334,7 @@ def _bundle(options: argparse.Namespace) -> int:
     from attention_course.author.build import is_current
     from attention_course.author.chapter import find_chapters
     from attention_course.grade.bundle import write_bundle
+    from attention_course.grade.progress import Bar
 
     root = find_root()
     if stale := [f.name for f in find_chapters(root) if not is_current(root, f)]:
@@ -344,7 +345,8 @@ def _bundle(options: argparse.Namespace) -> int:
         )
         return NOT_COMPLETE
     target = options.output or root / "build" / "attention-course.zip"
-    files = write_bundle(root, target)
+    with Bar("bundle") as bar:
+        files = write_bundle(root, target, bar)
     size = target.stat().st_size / 1e6
     print(f"wrote {target}: {len(files)} files, {size:.1f} MB, no answer in it")
     return COMPLETE

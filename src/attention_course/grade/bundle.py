@@ -15,6 +15,7 @@ from attention_course.author.build import edition_paths
 from attention_course.author.chapter import find_chapters
 from attention_course.grade.leaks import find_leaks, secret_lines
 from attention_course.grade.names import unportable
+from attention_course.grade.progress import Progress, Silent
 from attention_course.grade.student_package import student_pins, student_wheel
 
 TOP = "attention-course"
@@ -49,14 +50,21 @@ class UnsafeBundle(ValueError):
     """An archive that must not be handed out; the text says what is wrong with it."""
 
 
-def write_bundle(root: Path, target: Path) -> list[str]:
+def write_bundle(
+    root: Path, target: Path, progress: Progress | None = None
+) -> list[str]:
     """Write the student's archive of a course; returns the names of its files.
 
     Raises `UnsafeBundle` if it would hold an answer, or a name that fails elsewhere.
     """
+    progress = progress or Silent()
+    progress.begin(3)
     files = bundle_files(root)
+    progress.advance()
     data = packed(files)
+    progress.advance()
     refuse_unsafe(root, files, data)
+    progress.advance()
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.new")
     beside.write_bytes(data)

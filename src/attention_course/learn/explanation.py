@@ -88,8 +88,14 @@ def _describe(name: str, spec: dict[str, Any], case: Case) -> str:
     return ""
 
 
+NOT_RAISED = ("TookTooLong", "NoTimeLeft", "ProcessDied", "OutputTooLarge")
+"""What an observation may say in place of an exception."""
+
+
 def _should_raise(expected: Observation, observed: Observation, case: Case) -> str:
     wanted = expected["raised"]
+    if observed.get("raised") in NOT_RAISED:
+        return _raised(observed, "", case)
     if "raised" in observed:
         return (
             f"This should raise {wanted}{_where(case)}, but it raised "
