@@ -15,7 +15,7 @@ export PYTHONUTF8 = 1
 # nbgrader calls alembic by name.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help setup system hub hub-setup lab demo test build bundle site nbval nbval-gpu unit lint types bench lock clean
+.PHONY: help setup system hub hub-setup lab demo test build bundle site nbval nbval-gpu unit lint types bench kill lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -89,6 +89,9 @@ test: setup ## everything that CI runs
 
 bench: setup ## measure; prints a table and writes build/bench.json
 	@$(BIN)/python benchmarks/bench.py
+
+kill: setup ## kill the grader at 50 random moments: nothing may be lost
+	@$(BIN)/python benchmarks/kill_grader.py --kills 50 --students 120
 
 lock: ## write requirements.lock anew from pyproject.toml's ranges
 	@sh tools/lock.sh $(FOUND)

@@ -16,6 +16,7 @@ from pathlib import Path
 from bench import Measurement
 from classes import CHAPTER, hand_in, make_course
 
+FIRST = 300
 SMALL = 100
 LARGE = int(os.environ.get("ATTENTION_COURSE_SCALE", "10000"))
 
@@ -25,11 +26,11 @@ def measure() -> Iterator[Measurement]:
     with tempfile.TemporaryDirectory() as folder:
         course = Path(folder)
         make_course(course)
-        hand_in(course, range(20))
-        grade(course)  # draws the papers and their keys, once for a course
-        hand_in(course, range(20, 20 + SMALL))
+        hand_in(course, range(FIRST))
+        grade(course)  # draws all papers and makes their keys, once for a course
+        hand_in(course, range(FIRST, FIRST + SMALL))
         of_small, _ = grade(course)
-        known = 20 + SMALL
+        known = FIRST + SMALL
         hand_in(course, range(known, known + 4 * SMALL))
         of_four, _ = grade(course)
         known += 4 * SMALL
