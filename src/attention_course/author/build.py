@@ -13,7 +13,7 @@ from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from attention_course.processes import worker_pool
+from attention_course.author.processes import worker_pool
 
 STAMP = "attention_course"
 """Key of a lesson's metadata under which it keeps what it was built from."""

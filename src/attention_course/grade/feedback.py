@@ -11,13 +11,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from pathlib import Path
 from typing import Any
 
+from attention_course.author.processes import worker_pool
 from attention_course.grade.course import Course
 from attention_course.grade.files import READABLE, write_beside
 from attention_course.grade.gradebook import Record
 from attention_course.grade.progress import Progress, Silent
 from attention_course.grade.release import read_bundle
 from attention_course.grade.store import Store
-from attention_course.processes import worker_pool
 
 BATCH = 200
 

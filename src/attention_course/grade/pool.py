@@ -8,8 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Protocol
 
+from attention_course.author.processes import follow
 from attention_course.grade.tasks import Graded, Settings, Task
-from attention_course.processes import follow
 
 
 class Workers(Protocol):
