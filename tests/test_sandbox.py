@@ -604,6 +604,18 @@ def test_what_released_cells_import_is_there_already(box, cases, way):
     assert text(submit(box, cases, *cells), "own") == "True False\n"
 
 
+@pytest.mark.parametrize(
+    "shown", ["def broken(:", "import no_such_module", "from math import nothing"]
+)
+def test_a_released_cell_that_shows_an_error_harms_nothing(box, cases, shown):
+    cells = list(notebook())
+    cells.insert(1, RunCell("shown", "demo", shown))
+    ran = submit(box, cases, *cells)
+    assert is_right(ran, "double")
+    assert is_right(ran, "triple")
+    assert box.starts == 1, "the warm process died"
+
+
 # -- what the fast way leaves out
 
 

@@ -58,9 +58,13 @@ class Layer(nn.Module):
 def modules_of(source: str, transform: Callable[[str], str]) -> set[str]:
     """What a released cell imports; of the course's modules, what they do when called.
 
-    `transform` turns IPython's syntax into Python's.
+    `transform` turns IPython's syntax into Python's. A cell that is no Python, as one
+    that shows an error may be, imports nothing.
     """
-    found = _imported(ast.parse(transform(source)))
+    try:
+        found = _imported(ast.parse(transform(source)))
+    except (SyntaxError, ValueError, RecursionError):
+        return set()
     for name in [n for n in found if n.startswith(OWN)]:
         import_all([name])
         if name in sys.modules:
@@ -80,9 +84,9 @@ def _imported(tree: ast.AST) -> set[str]:
 
 
 def import_all(names: Iterable[str]) -> None:
-    """Import those of the names that are modules, and leave out what is not there."""
+    """Import those of the names that are modules, and leave out what cannot be."""
     for name in sorted(names):
-        with contextlib.suppress(ImportError):  # a function of a module, mostly
+        with contextlib.suppress(Exception):  # a function of a module, mostly
             importlib.import_module(name)
 
 
