@@ -5,6 +5,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 DEVICE ?= cpu
 JOBS   ?= 2
+PORT   ?= 8000
 
 # JupyterLab refuses to run as root, as in a container, unless told.
 AS_ROOT = $(shell test "$$(id -u)" = 0 && echo --allow-root)
@@ -67,7 +68,7 @@ nbval-gpu: setup
 	@$(BIN)/attention-course nbval --device cuda --jobs 1 --if-present
 
 hub: hub-setup ## a JupyterHub on loopback: one instructor, two students (as root)
-	@$(BIN)/python -m attention_course.hub build/hub --proxy build/node/node_modules/.bin/configurable-http-proxy
+	@$(BIN)/python -m attention_course.hub build/hub --port $(PORT) --proxy build/node/node_modules/.bin/configurable-http-proxy
 
 hub-setup: setup
 	@test -x build/node/node_modules/.bin/configurable-http-proxy || \

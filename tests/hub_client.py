@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 import uuid
 from typing import Any
@@ -13,12 +14,16 @@ from websockets.sync.client import connect
 SECONDS = 120.0
 
 
-def wait_for_hub(web: httpx.Client) -> None:
+def wait_for_hub(address: str, server: subprocess.Popen[Any]) -> None:
     """Wait until the hub behind the proxy shows its log-in page."""
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
-        if web.get("/hub/login").status_code == 200:
-            return
+        assert server.poll() is None, "the hub ended"
+        try:
+            if httpx.get(f"{address}/hub/login", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass  # not yet
         time.sleep(0.2)
     raise AssertionError("the hub does not show its log-in page")
 
@@ -30,7 +35,7 @@ class Visitor:
         """Log in through the hub's form."""
         self.hub, self.name = hub, name
         self.web = httpx.Client(base_url=hub, follow_redirects=True, timeout=SECONDS)
-        wait_for_hub(self.web)
+        assert self.web.get("/hub/login").status_code == 200
         data = {"username": name, "password": password, "_xsrf": self._token("/hub/")}
         answer = self.web.post("/hub/login", data=data)
         assert answer.status_code == 200, answer.text[:500]

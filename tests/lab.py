@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from attention_course.hub.ports import free_port
+
 MAKEFILE = Path(__file__).resolve().parents[1] / "Makefile"
 TOKEN = "a-token-for-tests"
 SETTINGS = {
@@ -71,13 +73,6 @@ def jupyterlab(
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
-
-
-def free_port() -> int:
-    """A port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_for_port(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from attention_course.grade.demo import run_demo
 from attention_course.grade.grading import grade_chapter
 from attention_course.grade.sample_class import STUDENTS
 from attention_course.grade.scores import read_scores
+from attention_course.hub.ports import free_port
 
 SLUG = "90_tiny"
 RIGHT = RIGHT_ANSWERS
@@ -162,12 +162,6 @@ def test_validate_shows_the_hint_and_passes_a_finished_one(course: Path) -> None
     folder = course / "submitted" / "finished" / SLUG
     shutil.copy(course / "release" / SLUG / "checks.safetensors", folder)
     assert "Success!" in validate(folder / f"{SLUG}.ipynb")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def test_formgrader_opens_on_the_course_folder(course: Path) -> None:

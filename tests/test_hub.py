@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,11 +15,11 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from hub_client import Visitor
-from lab import free_port, wait_for_port
+from hub_client import Visitor, wait_for_hub
 
 from attention_course.author.chapter import BEGIN, END, read_chapter
 from attention_course.hub.people import COURSE, people
+from attention_course.hub.ports import free_port, is_free
 
 SLUG = "00_orientation"
 PROXY = ROOT / "build" / "node" / "node_modules" / ".bin" / "configurable-http-proxy"
@@ -59,21 +61,39 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
     for parent in [folder, *folder.parents][:3]:
         parent.chmod(parent.stat().st_mode | 0o011)
     port = free_port()
-    command = [sys.executable, "-m", "attention_course.hub", str(folder)]
-    command += ["--course", str(course), "--proxy", str(PROXY), "--port", str(port)]
     with (folder / "hub.log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
+        server = subprocess.Popen(
+            [*command_of_make(port), str(folder), "--course", str(course)],
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+        )
+    address = f"http://127.0.0.1:{port}"
     try:
-        wait_for_port(port, server)
-        address = f"http://127.0.0.1:{port}"
+        wait_for_hub(address, server)
         password = (folder / "password").read_text(encoding="utf-8")
         class_ = [Visitor(address, n, password) for n in ("instructor", "ada", "ben")]
         for visitor in class_:
             visitor.start()
         yield Class(address, folder, *class_)
+    except BaseException:
+        print((folder / "hub.log").read_text())  # pytest shows it
+        raise
     finally:
         server.terminate()
         server.wait(60)
+
+
+def command_of_make(port: int) -> list[str]:
+    """What `make hub` runs in the course's folder, less the hub's own folder."""
+    told = subprocess.run(
+        ["make", "--dry-run", "hub", f"PORT={port}", f"VENV={sys.prefix}"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    (line,) = [row for row in told.splitlines() if "attention_course.hub" in row]
+    words = shlex.split(line)
+    words.remove("build/hub")
+    return words
 
 
 def answered(notebook: dict, wrong: str = "") -> dict:
@@ -214,8 +234,33 @@ def test_one_student_cannot_open_the_others_server(hub: Class) -> None:
     assert answer.status_code in (403, 404)
 
 
-def test_without_root_it_says_what_to_do(tmp_path: Path) -> None:
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from attention_course.hub import __main__ as command
 
-    problem = command._what_is_missing("no-such-proxy")
-    assert "npm install" in problem
+    port = free_port()
+    assert not command._what_is_missing(str(PROXY), port)
+    assert "npm install" in command._what_is_missing("no-such-proxy", port)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert "sudo make hub" in command._what_is_missing(str(PROXY), port)
+
+
+def test_a_taken_port_is_named_before_anything_is_made(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        told = subprocess.run(
+            [*command_of_make(port), str(tmp_path / "hub")],
+            cwd=ROOT, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+    assert told.returncode == 2
+    assert f"make hub PORT={port + 1}" in told.stderr
+    assert not (tmp_path / "hub").exists()
+
+
+def test_a_port_is_one_that_the_kernel_gives_to_nobody() -> None:
+    low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = {free_port() for _ in range(200)}
+    assert max(ports) < low
+    assert len(ports) > 150  # no two programs that ask get the same one
+    assert all(map(is_free, ports))

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from conftest import RIGHT_ANSWERS, hand_in_tiny, needs_sandbox
-from lab import free_port
 from nbgrader.api import Gradebook
 
 from attention_course.grade.course import open_course
@@ -19,6 +18,7 @@ from attention_course.grade.gradebook import Record
 from attention_course.grade.grading import grade_chapter
 from attention_course.grade.pool import local_workers
 from attention_course.grade.tasks import Settings
+from attention_course.hub.ports import free_port
 
 SLUG = "90_tiny"
 CLASS = {

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from attention_course.hub.people import COURSE, Folders, people, prepare
+from attention_course.hub.ports import free_port, is_free
 
 
 def main() -> int:
@@ -17,12 +18,13 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="where homes and exchange are kept")
     parser.add_argument("--course", type=Path, default=Path.cwd())
     parser.add_argument("--proxy", default="configurable-http-proxy")
-    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--port", type=int, default=8000, help="where to log in")
     parser.add_argument("--students", default="ada ben")
     options = parser.parse_args()
-    if problem := _what_is_missing(options.proxy):
+    if problem := _what_is_missing(options.proxy, options.port):
         print(f"attention-course hub: {problem}", file=sys.stderr)
         return 2
+    proxy = shutil.which(options.proxy) or options.proxy
     folders = Folders(options.folder.resolve())
     members = people(options.students.split())
     prepare(folders, options.course.resolve(), members)
@@ -33,8 +35,10 @@ def main() -> int:
     environment = os.environ | {
         "ATTENTION_COURSE_HUB": str(folders.root),
         "ATTENTION_COURSE_HUB_PORT": str(options.port),
+        "ATTENTION_COURSE_HUB_INNER_PORTS": f"{free_port()} {free_port()}",
         "ATTENTION_COURSE_HUB_STUDENTS": options.students,
-        "ATTENTION_COURSE_HUB_PROXY": shutil.which(options.proxy) or options.proxy,
+        # JupyterHub starts it from another folder.
+        "ATTENTION_COURSE_HUB_PROXY": str(Path(proxy).resolve()),
     }
     configuration = Path(__file__).with_name("jupyterhub_config.py")
     command = [sys.executable, "-m", "jupyterhub", "--config", str(configuration)]
@@ -42,7 +46,7 @@ def main() -> int:
     os.execve(sys.executable, [*command, "--log-level=WARN"], environment)
 
 
-def _what_is_missing(proxy: str) -> str:
+def _what_is_missing(proxy: str, port: int) -> str:
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return (
             "a hub starts servers under several user ids, so it has to be started as "
@@ -52,6 +56,8 @@ def _what_is_missing(proxy: str) -> str:
         return "bubblewrap is not installed: apt-get install bubblewrap"
     if not shutil.which(proxy):
         return f"{proxy} is not there: npm install configurable-http-proxy"
+    if not is_free(port):
+        return f"something else listens on port {port}: make hub PORT={port + 1}"
     return ""
 
 

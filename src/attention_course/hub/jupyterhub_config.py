@@ -15,12 +15,13 @@ c = get_config()
 
 folders = Folders(Path(os.environ["ATTENTION_COURSE_HUB"]))
 port = int(os.environ["ATTENTION_COURSE_HUB_PORT"])
+hub_port, proxy_port = os.environ["ATTENTION_COURSE_HUB_INNER_PORTS"].split()
 members = people(os.environ["ATTENTION_COURSE_HUB_STUDENTS"].split())
 names = {person.name for person in members}
 
 c.JupyterHub.bind_url = f"http://127.0.0.1:{port}"
-c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{port + 1}"
-c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{port + 2}"
+c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{hub_port}"
+c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{proxy_port}"
 c.ConfigurableHTTPProxy.command = [os.environ["ATTENTION_COURSE_HUB_PROXY"]]
 c.JupyterHub.db_url = f"sqlite:///{folders.root / 'hub.sqlite'}"
 c.JupyterHub.cookie_secret_file = str(folders.root / "cookie_secret")

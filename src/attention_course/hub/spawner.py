@@ -23,6 +23,7 @@ from attention_course.hub.people import (
     Person,
     configuration_of,
 )
+from attention_course.hub.ports import free_port
 
 PACKAGE = Path(__file__).resolve().parents[1]
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64")
@@ -113,6 +114,7 @@ class ViewSpawner(LocalProcessSpawner):
             )
         person: Person = self.members[self.user.name]
         server = [sys.executable, "-m", "jupyterhub.singleuser"]
+        self.port = free_port()
         self.cmd = view(person, Folders(Path(self.folder)), server)
         return await super().start()
 
