@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
-from conftest import ROOT
+from browser import chromium, keep, needs_chromium
+from conftest import RIGHT_ANSWERS, ROOT, needs_sandbox
 from hub_client import Visitor, wait_for_hub
+from lab import Notebook
 
 from attention_course.author.chapter import BEGIN, END, read_chapter
 from attention_course.hub.people import COURSE, people
 from attention_course.hub.ports import free_port, is_free
 
 SLUG = "00_orientation"
+TINY = "90_tiny"
+SECONDS = 60_000
 PROXY = ROOT / "build" / "node" / "node_modules" / ".bin" / "configurable-http-proxy"
 
 pytestmark = [
@@ -45,17 +54,20 @@ class Class:
 
     address: str
     folder: Path
+    password: str
+    server: subprocess.Popen[bytes]
     instructor: Visitor
     ada: Visitor
     ben: Visitor
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
-    """The hub that `make hub` starts, on a course of one chapter."""
+def hub(tmp_path_factory: pytest.TempPathFactory, built_tiny: Path) -> Iterator[Class]:
+    """The hub that `make hub` starts, on a course of two chapters."""
     course = tmp_path_factory.mktemp("course")
     for name in ("chapters", "source"):
         shutil.copytree(ROOT / name / SLUG, course / name / SLUG)
+        shutil.copytree(built_tiny / name / TINY, course / name / TINY)
     shutil.copy(ROOT / "nbgrader_config.py", course)
     folder = tmp_path_factory.mktemp("hub")
     for parent in [folder, *folder.parents][:3]:
@@ -75,7 +87,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
         class_ = [Visitor(address, n, password) for n in ("instructor", "ada", "ben")]
         for visitor in class_:
             visitor.start()
-        yield Class(address, folder, *class_)
+        yield Class(address, folder, password, server, *class_)
     except BaseException:
         print((folder / "hub.log").read_text())  # pytest shows it
         raise
@@ -149,6 +161,102 @@ def test_the_whole_loop(hub: Class) -> None:
         "    print('stable_softmax: not written yet' in text)"
     )
     assert read.strip() == "True"
+
+
+def log_in(browser: Any, hub: Class, name: str) -> Any:
+    """A person's tab, in which Lab is open."""
+    tab = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
+    tab.goto(f"{hub.address}/hub/login")
+    tab.fill("input[name=username]", name)
+    tab.fill("input[name=password]", hub.password)
+    tab.keyboard.press("Enter")
+    tab.wait_for_url(re.compile("/lab"), timeout=SECONDS)
+    return tab
+
+
+def choose(tab: Any, entry: str) -> None:
+    """Choose an entry of Lab's menu Nbgrader."""
+    menu = tab.locator(".lm-MenuBar-itemLabel", has_text="Nbgrader")
+    menu.click(timeout=SECONDS)
+    tab.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^{entry}$")).click()
+
+
+def press(frame: Any, button: str, told: str) -> None:
+    """Press one of Formgrader's buttons, read what it says, and close that."""
+    frame.locator(button).first.click(timeout=SECONDS)
+    dialog = frame.locator(".modal .modal-content")
+    dialog.wait_for(timeout=SECONDS)
+    assert told in dialog.inner_text()
+    dialog.locator("button", has_text="OK").click()
+    dialog.wait_for(state="detached", timeout=SECONDS)
+
+
+@needs_chromium
+@needs_sandbox
+def test_the_whole_loop_in_a_browser(hub: Class) -> None:
+    """What people press in Lab: Formgrader, a student's Assignment List."""
+    with chromium() as browser:
+        instructor = log_in(browser, hub, "instructor")
+        choose(instructor, "Formgrader")
+        frame = instructor.frame_locator("iframe").first
+        row = f"tr:has-text('{TINY}')"
+        press(frame, f"{row} .assign a", "Successfully created")
+        press(frame, f"{row} .release a", "Successfully released")
+        keep(instructor, "hub-formgrader")
+
+        ada = log_in(browser, hub, "ada")
+        choose(ada, "Assignment List")
+        fetched = ada.locator("#fetched_assignments_list")
+        offered = ada.locator("#released_assignments_list .list_item", has_text=TINY)
+        offered.get_by_role("button", name="Fetch").click(timeout=SECONDS)
+        fetched.get_by_text(TINY).first.wait_for(timeout=SECONDS)
+
+        server = f"{hub.address}/user/ada"
+        notebook = Notebook(ada, server, f"{TINY}/{TINY}.ipynb", token="")
+        notebook.run_all()
+        squares = "def double(x):\n    return x * x"
+        for name, code in (RIGHT_ANSWERS | {"double": squares}).items():
+            notebook.write(notebook.cell(f"def {name}"), code)
+        check = notebook.cell("check(double)")
+        notebook.run(check)
+        assert "You squared it." in notebook.output(check)
+        ada.keyboard.press("Control+s")
+        ada.wait_for_timeout(1000)
+        choose(ada, "Assignment List")
+        mine = fetched.locator(".list_item", has_text=TINY).first
+        mine.get_by_role("button", name="Submit").click(timeout=SECONDS)
+        handed_in = ada.locator("#submitted_assignments_list")
+        handed_in.get_by_text(TINY).first.wait_for(timeout=SECONDS)
+        keep(ada, "hub-handed-in")
+
+        press(frame, f"{row} .collect a", "Successfully collected")
+        frame.locator(f"{row} .num-submissions a").click(timeout=SECONDS)
+        press(frame, "tr:has-text('ada') .autograde a", "Successfully autograded")
+        frame.locator("tr", has_text="ada").get_by_text("1.5 / 3.5").wait_for()
+        keep(instructor, "hub-graded")
+        row = "tr:has-text('ada')"
+        press(frame, f"{row} .generate-feedback a", "Successfully generated")
+        press(frame, f"{row} .release-feedback a", "Successfully released")
+
+        ada.locator("#refresh_assignments_list").click()
+        graded = handed_in.locator(".list_item", has_text=TINY).first
+        graded.get_by_text("Fetch Feedback").click(timeout=SECONDS)
+        (page,) = wait_for_files(hub.folder / "home" / "ada" / TINY / "feedback")
+        inside = page.relative_to(hub.folder / "home" / "ada")
+        ada.goto(f"{server}/lab/tree/{inside}")
+        feedback = ada.frame_locator(".jp-HTMLViewer iframe, iframe").first
+        feedback.get_by_text("You squared it.").first.wait_for(timeout=SECONDS)
+        keep(ada, "hub-feedback")
+
+
+def wait_for_files(folder: Path) -> list[Path]:
+    """The pages of feedback in a folder, as soon as there are any."""
+    deadline = time.monotonic() + SECONDS / 1000
+    while time.monotonic() < deadline:
+        if found := list(folder.rglob("*.html")):
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"no feedback in {folder}")
 
 
 SPY = """
@@ -232,6 +340,16 @@ def test_the_spy_sees_what_is_there_to_see(hub: Class) -> None:
 def test_one_student_cannot_open_the_others_server(hub: Class) -> None:
     answer = hub.ben.web.get("/user/ada/api/contents")
     assert answer.status_code in (403, 404)
+
+
+def test_nothing_is_left_when_the_hub_ends(hub: Class) -> None:
+    """The last test with this hub: servers and kernels end with it."""
+    started = psutil.Process(hub.server.pid).children(recursive=True)
+    assert len(started) > 3
+    hub.server.send_signal(signal.SIGINT)  # Ctrl-C
+    hub.server.wait(60)
+    _, alive = psutil.wait_procs(started, timeout=20)
+    assert not alive
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,10 +164,22 @@ def test_python_blocks_are_python() -> None:
             compile(code, path.name, "exec")
 
 
+def test_every_configuration_of_the_littlest_hub_is_installed() -> None:
+    page = (PAGES / "hub.md").read_text(encoding="utf-8")
+    for path in (DEPLOY / "tljh").iterdir():
+        assert re.search(rf"^cp .*deploy/tljh/{path.name} ", page, re.M), path.name
+
+
 @pytest.mark.parametrize("path", sorted((DEPLOY / "tljh").glob("*.py")), ids=str)
-def test_the_littlest_hubs_configuration_loads(path: Path) -> None:
+def test_the_littlest_hubs_configuration_loads(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USER", "jupyter-instructor")
     made = run_config(path.read_text(encoding="utf-8"))
     assert made
+    if path.name == "jupyter_server_config.py":
+        monkeypatch.setenv("USER", "jupyter-ada")
+        assert not run_config(path.read_text(encoding="utf-8"))
     if path.name == "nbgrader_config.py":
         from nbgrader.exchange import ExchangeFactory
 
@@ -187,6 +199,10 @@ def test_the_hub_on_kubernetes_is_configured(monkeypatch: pytest.MonkeyPatch) ->
     made = run_config(file["stringData"])
     assert made.ExchangeFactory.submit.__module__.startswith("ngshare_exchange")
     assert made.CourseDirectory.course_id == "attention"
+    server = values["singleuser"]["extraFiles"]["server_config"]["stringData"]
+    for user, frames in (("ada", False), ("instructor", True)):
+        monkeypatch.setenv("JUPYTERHUB_USER", user)
+        assert bool(run_config(server)) is frames
     other = yaml.safe_load((DEPLOY / "kubernetes" / "ngshare-values.yaml").read_text())
     token = values["custom"]["ngshareToken"]
     assert other["ngshare"]["hub_api_token"] == token

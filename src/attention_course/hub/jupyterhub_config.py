@@ -23,6 +23,7 @@ c.JupyterHub.bind_url = f"http://127.0.0.1:{port}"
 c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{hub_port}"
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{proxy_port}"
 c.ConfigurableHTTPProxy.command = [os.environ["ATTENTION_COURSE_HUB_PROXY"]]
+c.ConfigurableHTTPProxy.log_level = "warn"
 c.JupyterHub.db_url = f"sqlite:///{folders.root / 'hub.sqlite'}"
 c.JupyterHub.cookie_secret_file = str(folders.root / "cookie_secret")
 c.ConfigurableHTTPProxy.pid_file = str(folders.root / "proxy.pid")
@@ -38,5 +39,6 @@ c.JupyterHub.spawner_class = ViewSpawner
 c.ViewSpawner.members = {person.name: person for person in members}
 c.ViewSpawner.folder = str(folders.root)
 c.Spawner.default_url = "/lab"
+c.Spawner.args = ["--log-level=WARN"]
 c.Spawner.start_timeout = 120
 c.Spawner.http_timeout = 120

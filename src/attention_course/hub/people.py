@@ -8,6 +8,7 @@ import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 COURSE = "attention"
 FIRST_UID = 61_001
@@ -31,6 +32,13 @@ FOR_INSTRUCTORS = {
     "@jupyter/nbgrader:course-list": True,
 }
 """Lab plug-ins that are disabled for students."""
+
+FRAMES = {"Content-Security-Policy": "frame-ancestors 'self'"}
+"""The instructor's server may show pages of the hub's address in a frame.
+
+JupyterHub forbids it, and Lab shows Formgrader in one. A page on a student's server has
+the same address, so allow this only to people who cannot open a student's server.
+"""
 
 
 @dataclass(frozen=True)
@@ -147,14 +155,16 @@ def _write_configuration(etc: Path, person: Person, instructor: str) -> None:
     disabled = dict(LAB_EXTENSIONS)
     if person.is_instructor:
         lines.append(f'c.CourseDirectory.root = "/home/{instructor}/{COURSE}"')
+        server: dict[str, Any] = {"tornado_settings": {"headers": FRAMES}}
     else:
         disabled |= FOR_INSTRUCTORS
         extensions = {
             f"nbgrader.server_extensions.{name}": on
             for name, on in STUDENT_EXTENSIONS.items()
         }
-        text = json.dumps({"ServerApp": {"jpserver_extensions": extensions}}, indent=1)
-        (folder / "jupyter_server_config.json").write_text(text, encoding="utf-8")
+        server = {"jpserver_extensions": extensions}
+    text = json.dumps({"ServerApp": server}, indent=1)
+    (folder / "jupyter_server_config.json").write_text(text, encoding="utf-8")
     (folder / "nbgrader_config.py").write_text("\n".join(lines) + "\n", "utf-8")
     text = json.dumps({"disabledExtensions": disabled}, indent=1)
     (folder / "labconfig" / "page_config.json").write_text(text, encoding="utf-8")

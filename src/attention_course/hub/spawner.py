@@ -7,8 +7,12 @@ source and no gradebook, so there is nothing to find even where permissions are 
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shutil
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,6 +121,38 @@ class ViewSpawner(LocalProcessSpawner):
         self.port = free_port()
         self.cmd = view(person, Folders(Path(self.folder)), server)
         return await super().start()
+
+    async def stop(self, now: bool = False) -> None:
+        """Stop the view and the server in it.
+
+        JupyterHub signals the process that it started, which is bubblewrap. An
+        instructor's view has no process namespace that would end with it, so the
+        signals go to the process group.
+        """
+        patience = {signal.SIGTERM: 0 if now else self.term_timeout}
+        for number, seconds in (patience | {signal.SIGKILL: self.kill_timeout}).items():
+            if await self._signal(number):
+                await self._wait_for_the_group(seconds)
+        await self.poll()
+
+    async def _signal(self, sig: int) -> bool:
+        """Signal the whole group; false if nobody is left in it."""
+        if not self.pid:
+            return False
+        try:
+            os.killpg(self.pid, sig)
+        except ProcessLookupError:
+            return False
+        return True
+
+    async def _wait_for_the_group(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.proc is not None:
+                self.proc.poll()  # a dead one would count until it is asked for
+            if not await self._signal(0):
+                return
+            await asyncio.sleep(0.05)
 
     def make_preexec_fn(self, name: str) -> Any:
         """Nothing to do before the start: the view changes the user."""
