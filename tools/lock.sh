@@ -6,7 +6,11 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$python" -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet torch==2.13.0 setuptools wheel
-"$work/venv/bin/pip" install --quiet ".[course,site,dev]"
+extras=$("$python" -c '
+import tomllib
+with open("pyproject.toml", "rb") as file:
+    print(",".join(tomllib.load(file)["project"]["optional-dependencies"]))')
+"$work/venv/bin/pip" install --quiet ".[$extras]"
 {
     echo "# Every package of the course, pinned. pip reads it (make setup), and so does"
     echo "# environment.yml (conda, Binder). \`make lock\` writes it anew."
