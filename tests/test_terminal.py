@@ -18,14 +18,19 @@ from attention_course import __version__, cli, terminal
 COMMAND = [sys.executable, "-m", "attention_course.cli"]
 
 
-def bash(code: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+def bash(
+    code: str, folder: Path, *, keep: tuple[int, ...] = (), **more: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", "-c", code, "bash", *COMMAND],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")} | more,
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": ""}
+        | more,
         capture_output=True,
         text=True,
         check=False,
+        pass_fds=keep,
     )
 
 
@@ -67,34 +72,46 @@ def test_the_version(tmp_path: Path) -> None:
     assert bash('"$@" --version', tmp_path).stdout.split()[-1] == __version__
 
 
-def test_output_that_nobody_reads(tmp_path: Path) -> None:
+def program(tmp_path: Path, does: str) -> None:
+    """Write `it.py`, which runs an expression as a command of ours is run."""
     code = (
         "import sys\nfrom attention_course import terminal\n"
         "parser = terminal.new_parser('')\n"
-        "parser.set_defaults(run=lambda o: print('x\\n' * 99_999) or 0)\n"
+        f"parser.set_defaults(run=lambda o: ({does}, 0)[1])\n"
         "sys.exit(terminal.run(parser, []))"
     )
-    (tmp_path / "much.py").write_text(code, encoding="utf-8")
-    done = bash('"$1" much.py | head -1; echo ${PIPESTATUS[0]}', tmp_path)
-    assert done.stdout.splitlines()[-1] == "141"
-    assert done.stderr == ""
-    full = bash('"$1" much.py > /dev/full', tmp_path)
+    (tmp_path / "it.py").write_text(code, encoding="utf-8")
+
+
+@pytest.mark.parametrize("lines", [1, 99_999])  # less than a buffer, and more
+def test_output_that_nobody_reads(tmp_path: Path, lines: int) -> None:
+    program(tmp_path, f"print('x\\n' * {lines})")
+    reader, writer = os.pipe()
+    os.close(reader)
+    unread = bash(f'"$1" it.py >&{writer}', tmp_path, keep=(writer,))
+    os.close(writer)
+    assert (unread.returncode, unread.stderr) == (141, "")
+    full = bash('"$1" it.py > /dev/full', tmp_path)
     assert full.returncode == 2
     assert "make room" in full.stderr
     assert len(full.stderr.splitlines()) == 1
-    closed = bash('"$1" much.py >&-', tmp_path)
+    closed = bash('"$1" it.py >&-', tmp_path)
     assert (closed.returncode, closed.stderr) == (0, "")
 
 
+def test_a_closed_standard_file_is_no_others(tmp_path: Path) -> None:
+    """What is opened next must not become standard output, or standard error."""
+    program(tmp_path, "(f := open('kept', 'w')).write(str(f.fileno()))")
+    assert bash('"$1" it.py >&- 2>&- <&-', tmp_path).returncode == 0
+    assert int((tmp_path / "kept").read_text()) > 2
+    program(tmp_path, "open('/no/such/file')")
+    untold = bash('"$1" it.py 2>&-', tmp_path)
+    assert (untold.returncode, untold.stdout) == (2, "")
+
+
 def test_a_locale_without_the_characters(tmp_path: Path) -> None:
-    code = (
-        "import sys\nfrom attention_course import terminal\n"
-        "parser = terminal.new_parser('')\n"
-        "parser.set_defaults(run=lambda o: print('√d') or 0)\n"
-        "sys.exit(terminal.run(parser, []))"
-    )
-    (tmp_path / "root.py").write_text(code, encoding="utf-8")
-    done = bash('"$1" root.py', tmp_path, PYTHONIOENCODING="ascii")
+    program(tmp_path, "print('√d')")
+    done = bash('"$1" it.py', tmp_path, PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stdout) == (0, "\\u221ad\n")
 
 
