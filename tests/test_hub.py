@@ -30,7 +30,7 @@ from attention_course.hub.ports import free_port, is_free
 
 SLUG = "00_orientation"
 TINY = "90_tiny"
-SECONDS = 60_000
+SECONDS = 120_000
 PROXY = ROOT / "build" / "node" / "node_modules" / ".bin" / "configurable-http-proxy"
 
 pytestmark = [
