@@ -182,7 +182,7 @@ def test_formgrader_opens_on_the_course_folder(course: Path) -> None:
         )
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)
     assert {s["student"]: s["score"] for s in submissions} == SCORES
 
 

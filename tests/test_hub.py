@@ -348,7 +348,7 @@ def test_nothing_is_left_when_the_hub_ends(hub: Class) -> None:
     assert len(started) > 3
     hub.server.send_signal(signal.SIGINT)  # Ctrl-C
     hub.server.wait(60)
-    _, alive = psutil.wait_procs(started, timeout=20)
+    _, alive = psutil.wait_procs(started, timeout=60)
     assert not alive
 
 
