@@ -10,7 +10,10 @@ from safetensors.torch import save
 
 from attention_course.grade.inside.wire import Frames, Garbled, frame
 from attention_course.grade.sandbox.parse import (
+    begun,
     cell_said,
+    defined,
+    end_said,
     observation,
     plan_said,
 )
@@ -76,6 +79,7 @@ def test_an_observation_comes_back_as_it_was():
         with_tensor(shape=[-2]),
         with_tensor(shape=[True, True]),
         with_tensor(shape=[2**40, 2**40]),
+        with_tensor(shape=[2**47, 2**47, 0], data_offsets=[0, 0]),
         with_tensor(shape=[2] + [1] * 40),
         with_tensor(shape="ab"),
         with_tensor(data_offsets=[0, 9]),
@@ -114,7 +118,8 @@ def test_outputs_that_are_none_are_left_out():
         {"output_type": "virus"},
         "text",
     ]
-    said = cell_said(json.dumps({"cell": "a", "outputs": outputs}).encode())
+    data = json.dumps({"cell": "a", "outputs": outputs}).encode()
+    said = cell_said(data, {"a"}, 10_000)
     assert [o["output_type"] for o in said.outputs] == [
         "stream",
         "display_data",
@@ -124,12 +129,55 @@ def test_outputs_that_are_none_are_left_out():
     assert said.outputs[2]["execution_count"] is None
 
 
-@pytest.mark.parametrize("data", [b"", b"5", b"[]", b'{"cell": 1}', b"[" * 10**6])
+OF_NO_CELL = [
+    b"",
+    b"5",
+    b"[]",
+    b'{"cell": 1}',
+    b'{"cell": ["a"], "outputs": []}',
+    b'{"cell": "q", "outputs": []}',
+    b"[" * 10**6,
+]
+
+
+@pytest.mark.parametrize("data", OF_NO_CELL)
 def test_what_is_said_of_no_cell_is_garbled(data):
     with pytest.raises(Garbled):
-        cell_said(data)
+        cell_said(data, {"a"}, 10_000)
     with pytest.raises(Garbled):
-        plan_said(data)
+        plan_said(data, {"a"})
+
+
+def test_more_json_than_an_honest_process_says_is_not_read():
+    data = json.dumps({"cell": "a", "outputs": [], "x": "y" * 10_000}).encode()
+    assert cell_said(data, {"a"}, 20_000).cell == "a"
+    with pytest.raises(Garbled):
+        cell_said(data, {"a"}, 10_000)
+    lists = b"[" + b"[]," * 2**20 + b"[]]"
+    for read in (begun, lambda d: defined(d, ["a"]), lambda d: end_said(d, {"a"})):
+        with pytest.raises(Garbled, match="too much"):
+            read(lists)
+    with pytest.raises(Garbled, match="too much"):
+        observation(raw({"__metadata__": {"data": "{}"}, "x": [[]] * 2**20}))
+
+
+def test_a_plan_and_an_end_name_cells_of_the_notebook_alone():
+    plan = plan_said(json.dumps({"left": ["a", "z", 1], "words": []}).encode(), {"a"})
+    assert plan.left == ("a",)
+    facts = {"end": "died", "observing": False, "status": 1, "peak": 2}
+    for cell, kept in (("a", "a"), ("z", None), (7, None), (["a"], None)):
+        said = end_said(json.dumps({"cell": cell, **facts}).encode(), {"a"})
+        assert said.cell == kept
+
+
+def test_the_name_of_a_class_is_no_sentence():
+    name = "nothing. \u2713 softmax: complete, 4 of 4 <b>points</b>" + "x" * 500
+    *_, seen = observation(packed({"raised": name, "raised_classes": [name]}))
+    assert seen["raised"].startswith("nothing._softmax_complete_4_of_4_b_points")
+    assert len(seen["raised"]) <= 60
+    assert seen["raised_classes"] == [seen["raised"]]
+    *_, seen = observation(packed({"raised": "lib.errors.OddError2"}))
+    assert seen["raised"] == "lib.errors.OddError2"
 
 
 def test_a_frame_longer_than_allowed_is_not_waited_for(tmp_path):

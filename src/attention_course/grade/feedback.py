@@ -15,6 +15,7 @@ from attention_course.author.processes import worker_pool
 from attention_course.grade.course import Course
 from attention_course.grade.files import READABLE, write_beside
 from attention_course.grade.gradebook import Record
+from attention_course.grade.grading import unusable
 from attention_course.grade.progress import Progress, Silent
 from attention_course.grade.release import read_bundle
 from attention_course.grade.store import Store
@@ -37,6 +38,7 @@ def write_feedback(
     of which nothing has changed is left alone. Returns how many were written.
     """
     progress = progress or Silent()
+    students = [s for s in students if not unusable(s)]  # the gradebook has no such
     progress.begin(len(students))
     bundle = read_bundle(course.root, folder)
     written = 0

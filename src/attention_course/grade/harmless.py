@@ -35,11 +35,23 @@ DIRECTIONS = {
 
 TAG = re.compile(r"<(?=[A-Za-z/!?])")
 ENTITY = re.compile(r"&(?=#?\w+;)")
-IMAGE = re.compile(r"!(?=\[(?:[^\[\]]|\[[^\]]*\])*\](?!\(attachment:))")
+IMAGE = re.compile(r"!(?=\[)(?!\[(?:[^\[\]]|\[[^\[\]]{0,200}\]){0,300}\]\(attachment:)")
+MERMAID = re.compile(r"(?im)^([ \t>]*(?:`{3,}|~{3,})[ \t]*)mermaid\b")
+PILED = re.compile(
+    "([\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{4})"
+    "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+"
+)
+"""More accents on one letter than any language has: they reach into other lines."""
 SCHEME = re.compile(
     r"(?i)\b(javascript|vbscript)(\s*:)|\b(data)(\s*:)(?=\s*(?:text|application|image/svg))"
 )
 LINKS_IN_FORMULAS = re.compile(r"\\(?=href|require|htmlData|unicode|style|class\b)")
+OVER_OTHER_TEXT = re.compile(
+    r"\\(?=(?:raise|lower|moveleft|moveright|[rl]lap|math[rlc]lap|clap|smash|bbox|"
+    r"kern|mkern|hskip|mskip|hspace|mspace|mmlToken|toggle|[egx]?def|let|newcommand|"
+    r"renewcommand|providecommand|newenvironment|renewenvironment|csname)(?![A-Za-z]))"
+)
+"""Commands that draw a formula over other text, or give such a command another name."""
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/gif")
 BASE64 = re.compile(r"[A-Za-z0-9+/=\s]*")
@@ -47,7 +59,10 @@ BASE64 = re.compile(r"[A-Za-z0-9+/=\s]*")
 HTML_TAGS = nh3.ALLOWED_TAGS - {"img", "map", "area"}
 HTML_ATTRIBUTES = {
     tag: names - {"src", "background"} for tag, names in nh3.ALLOWED_ATTRIBUTES.items()
-} | {"*": {"class", "title", "lang", "align", "colspan", "rowspan"}}
+} | {"*": {"title", "lang", "align", "colspan", "rowspan"}}
+"""No class: the page's own style sheet has some that cover the page."""
+MOST_TAGS = 10_000
+"""Nested deeply, more of them take minutes to read."""
 
 
 def text(value: object, most: int = 100_000) -> str:
@@ -61,7 +76,7 @@ def text(value: object, most: int = 100_000) -> str:
     if words.isascii() and words.isprintable():
         return words
     words = ESCAPES.sub("", words.replace("\r\n", "\n")).translate(UNWANTED)
-    return words.translate(DIRECTIONS)
+    return PILED.sub(r"\1", words).translate(DIRECTIONS)
 
 
 def line(value: object, most: int = 300) -> str:
@@ -74,10 +89,13 @@ def html(value: object) -> str:
     """HTML of which only text, tables and formatting are left.
 
     No script, frame, form, image, style sheet or event handler, and no link that is
-    not http, https or mailto.
+    not http, https or mailto. Of more than `MOST_TAGS` tags, a word that it was cut.
     """
+    given = str(value)
+    if given.count("<") > MOST_TAGS:
+        return f"(HTML of more than {MOST_TAGS:,} tags is not shown)"
     return nh3.clean(
-        text(value, 10**7),
+        text(given, 10**7),
         tags=HTML_TAGS,
         attributes=HTML_ATTRIBUTES,
         url_schemes={"http", "https", "mailto"},
@@ -93,13 +111,14 @@ def markdown(value: str) -> str:
     character in disguise, makes them plain text, in prose, code and formulas alike.
     """
     words = ENTITY.sub("& ", TAG.sub("< ", text(value)))
+    words = MERMAID.sub(r"\1text", words)
     return formula(IMAGE.sub("image: ", words))
 
 
 def formula(value: str) -> str:
-    """TeX that opens no address and loads no extension."""
+    """TeX that opens no address, loads no extension and stays in its place."""
     words = SCHEME.sub(r"\1\3 \2\4", text(value))
-    return LINKS_IN_FORMULAS.sub(r"\\ ", words)
+    return OVER_OTHER_TEXT.sub(r"\\ ", LINKS_IN_FORMULAS.sub(r"\\ ", words))
 
 
 def cell_text(value: object) -> str:

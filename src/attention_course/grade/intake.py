@@ -23,6 +23,7 @@ from attention_course.grade.harmless import line
 from attention_course.grade.release import Bundle, ReleaseCell
 
 MOST_CELLS = 2000
+MOST_CODE = 2_000_000
 MOST_VALUES = 3_000_000
 LONGEST_SOURCE = 1_000_000
 SIMILAR = 0.6
@@ -159,6 +160,13 @@ def _read_cells(notebook: Mapping[str, Any]) -> tuple[list[_Cell], list[str]]:
             broken += 1
         elif cell.source.strip():
             cells.append(cell)
+    code = sum(len(c.source) for c in cells if c.kind == "code")
+    if code > MOST_CODE:  # reading it takes seconds a million
+        raise _Hold(
+            "too large",
+            f"the notebook has {code:,} characters of code, more than {MOST_CODE:,}: "
+            f"{ANOTHER}, with data in a file beside it.",
+        )
     if broken:
         repairs.append(f"{broken} cells could not be read and were left out")
     return cells, repairs
@@ -285,7 +293,7 @@ def _names(cell: _Cell) -> frozenset[str]:
 
 
 DEFINES = re.compile(
-    r"^(?:async\s+def|def|class)\s+(\w+)|^(\w+)\s*(?::[^=\n]+)?=(?!=)", re.M
+    r"^(?:async[ \t]+def|def|class)[ \t]+(\w+)|^(\w+)[ \t]*(?::[^=\n]+)?=(?!=)", re.M
 )
 
 
@@ -306,7 +314,7 @@ def _defined(source: str) -> frozenset[str]:
 
 
 CALL = re.compile(r"^check\(.*\)[ \t]*$", re.MULTILINE)
-MAGIC = re.compile(r"^(\s*)[%!].*$", re.MULTILINE)
+MAGIC = re.compile(r"^([ \t]*)[%!].*$", re.MULTILINE)
 
 
 def syntax_tree(source: str) -> ast.Module | None:

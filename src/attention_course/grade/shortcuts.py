@@ -79,7 +79,11 @@ _kept = functools.lru_cache(maxsize=256)(_parse)
 def _written(function: str, text: str) -> bool:
     """Whether a text that is no Python takes the function from a module."""
     name = re.escape(function.rpartition(".")[2])
-    return re.search(rf"(\.\s*|\bimport\b.*\b){name}\b", text) is not None
+    if re.search(rf"\.[ \t]*{name}\b", text):
+        return True
+    word = re.compile(rf"\b{name}\b")
+    rows = (line.partition("import") for line in text.splitlines())
+    return any(word.search(after) for _, found, after in rows if found)
 
 
 def find_course_code(

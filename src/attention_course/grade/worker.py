@@ -12,7 +12,7 @@ import importlib
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from attention_course.grade import result as results
 from attention_course.grade.autograded import make_notebook
@@ -23,7 +23,12 @@ from attention_course.grade.judging import Judged, judge_exercise
 from attention_course.grade.keys import Keys, blinded
 from attention_course.grade.papers import Paper
 from attention_course.grade.release import Bundle
-from attention_course.grade.sandbox import Accept, SandboxDied, self_test
+from attention_course.grade.sandbox import (
+    Accept,
+    SandboxDied,
+    SandboxUnavailable,
+    self_test,
+)
 from attention_course.grade.shortcuts import find_course_code, find_shortcuts
 from attention_course.grade.tasks import Graded, Settings, Task
 from attention_course.learn.answer_key import Observation
@@ -90,13 +95,29 @@ class Desk:
             "exercises": self.bundle.exercises_hash,
             "environment": environment_hash(),
         }
-        taken = _guarded(lambda: take_in(task.data, self.bundle, task.noticed))
+        taken = _guarded(
+            "taken in", lambda: take_in(task.data, self.bundle, task.noticed)
+        )
         clock.lap("intake")
         if isinstance(taken, Held):
-            held = results.held(hashes, taken, self.bundle.max_score)
-            return Graded(held, None, {"seconds": clock.laps})
+            return self._held(hashes, taken, clock)
         run = self._run_of(taken, task)
         clock.lap("papers")
+        made = _guarded("judged", lambda: self._graded(task, taken, run, hashes, clock))
+        return self._held(hashes, made, clock) if isinstance(made, Held) else made
+
+    def _held(self, hashes: Mapping[str, str], why: Held, clock: Clock) -> Graded:
+        made = results.held(hashes, why, self.bundle.max_score)
+        return Graded(made, None, {"seconds": clock.laps})
+
+    def _graded(
+        self,
+        task: Task,
+        taken: Intake,
+        run: Run,
+        hashes: Mapping[str, str],
+        clock: Clock,
+    ) -> Graded | Held:
         settled: dict[str, Judged] = {}
 
         def accept(name: str, seen: Mapping[str, Observation]) -> bool:
@@ -110,8 +131,7 @@ class Desk:
         ran = self._run(run, accept)
         clock.lap("sandbox")
         if isinstance(ran, Held):
-            held = results.held(hashes, ran, self.bundle.max_score)
-            return Graded(held, None, {"seconds": clock.laps})
+            return ran
         judged = [
             settled.get(name)
             or judge_exercise(
@@ -136,6 +156,7 @@ class Desk:
             killed=ran.killed,
             as_released=self._as_released(taken),
         )
+        results.dump(made)  # what cannot be written must not reach those who write
         verdicts = {j.verdict.exercise: j.verdict for j in judged}
         notebook = make_notebook(self.bundle, taken, ran, verdicts, flags)
         clock.lap("notebook")
@@ -218,16 +239,24 @@ class Desk:
         return flags
 
 
-def _guarded(take: Callable[[], Intake | Held]) -> Intake | Held:
-    """An error of intake itself holds this submission and leaves the others alone."""
+Made = TypeVar("Made")
+
+
+def _guarded(done: str, make: Callable[[], Made | Held]) -> Made | Held:
+    """An error of the grader's own holds this submission and leaves the others alone.
+
+    Raises `SandboxUnavailable`: then nothing can be graded.
+    """
     try:
-        return take()
+        return make()
+    except SandboxUnavailable:
+        raise
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         told = f"{type(error).__name__} in {where.name}, line {where.lineno}"
         return Held(
             "the grader failed",
-            f"the notebook could not be taken in ({told}): look at it by hand, and "
+            f"the notebook could not be {done} ({told}): look at it by hand, and "
             "report this.",
         )
 

@@ -28,6 +28,9 @@ LARGEST_FRAME = 16 * 2**20
 START_SECONDS = 30.0
 """How long a notebook process may take before its first cell."""
 
+LONGEST_BEGIN = 2000
+"""Bytes that say that a cell begins."""
+
 
 class Supervisor:
     """Serves one submission on the socket `run`."""
@@ -180,7 +183,7 @@ class _Watched:
         if self.observing:
             return False  # it knows the cases by now: nothing more is passed on
         if kind == b"b":
-            self.cell = json.loads(content)["cell"]
+            self.cell = _cell_of(content)
             self.step_end = time.monotonic() + self.cell_seconds
         elif kind == b"f":
             self.cell = None
@@ -196,6 +199,17 @@ class _Watched:
             self.step_end = time.monotonic() + START_SECONDS
             self.tell(b"R", content)
         return False
+
+
+def _cell_of(content: bytes) -> str:
+    """The cell that begins. Raises `Garbled` for what no notebook process says."""
+    try:
+        cell = json.loads(content)["cell"] if len(content) <= LONGEST_BEGIN else None
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise wire.Garbled("no cell begins") from error
+    if not isinstance(cell, str):
+        raise wire.Garbled("no cell begins")
+    return cell
 
 
 def sweep(pid: int, own_namespace: bool) -> tuple[int, int]:

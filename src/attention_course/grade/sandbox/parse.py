@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +35,14 @@ MOST_DIMENSIONS = 16
 MOST_ITEMS = 4000
 LONGEST_NAME = 300
 LONGEST_TEXT = 20_000
+LONGEST_CLASS_NAME = 60
 DEEPEST = 8
 DEEPEST_OUTPUT = 24
+LARGEST_JSON = 2**20
+"""Bytes of JSON that are read: as objects they take some thirty times as much."""
+LARGEST_HEADER = 4 * 2**20
+LONGEST_SIDE = 2**31
+"""Of a tensor that has a side of length 0, and so no size that says how long."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,12 @@ class CellSaid:
     late: bool
 
 
-def load_json(data: bytes, deepest: int, *, finite: bool = False) -> Any:
-    """JSON of at most that depth; in texts, half characters are replaced."""
+def load_json(
+    data: bytes, deepest: int, *, finite: bool = False, most: int = LARGEST_JSON
+) -> Any:
+    """JSON of at most that depth and size; in texts, half characters are replaced."""
+    if len(data) > most:
+        raise Garbled("too much JSON")
     constant = str if finite else float
     try:
         value = json.loads(data, parse_constant=constant)
@@ -76,7 +87,7 @@ def observation(data: bytes) -> tuple[str, str, Observation]:
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or not isinstance(metadata.get("data"), str):
         raise Garbled("no observation in it")
-    said = load_json(metadata["data"].encode("utf-8"), DEEPEST)
+    said = load_json(metadata["data"].encode("utf-8"), DEEPEST, most=LARGEST_HEADER)
     if not isinstance(said, dict):
         raise Garbled("no observation in it")
     exercise, case = said.get("exercise"), said.get("case")
@@ -100,7 +111,7 @@ def _header(data: bytes) -> tuple[dict[str, Any], memoryview]:
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or size > len(data) - 8:
         raise Garbled("no header")
-    header = load_json(bytes(data[8 : 8 + size]), DEEPEST)
+    header = load_json(data[8 : 8 + size], DEEPEST, most=LARGEST_HEADER)
     if not isinstance(header, dict) or len(header) > MOST_ITEMS + 1:
         raise Garbled("no header")
     return header, memoryview(data)[8 + size :]
@@ -123,6 +134,8 @@ def _tensor(header: Mapping[str, Any], body: memoryview, key: Any) -> torch.Tens
     if math.prod(shape) * dtype.itemsize != stop - start:
         raise Garbled("a tensor has another size than it says")
     if start == stop:
+        if math.prod(filter(None, shape)) >= LONGEST_SIDE:
+            raise Garbled("a tensor of no numbers is too large")
         return torch.empty(shape, dtype=dtype)
     raw = torch.frombuffer(bytearray(body[start:stop]), dtype=torch.uint8)
     if dtype == torch.bool:
@@ -132,6 +145,30 @@ def _tensor(header: Mapping[str, Any], body: memoryview, key: Any) -> torch.Tens
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
+
+
+def _is_one_of(value: Any, names: Container[str]) -> bool:
+    return isinstance(value, str) and value in names
+
+
+@dataclass(frozen=True)
+class EndSaid:
+    """How a notebook process ended."""
+
+    end: str
+    cell: str | None
+    observing: bool
+    status: int
+    peak: int
+
+
+def end_said(data: bytes, cells: Container[str]) -> EndSaid:
+    """What the supervisor saw, and what the notebook process had said it was doing."""
+    said = load_json(data, 3)
+    cell = said["cell"] if _is_one_of(said["cell"], cells) else None
+    return EndSaid(
+        said["end"], cell, said["observing"] is True, said["status"], said["peak"]
+    )
 
 
 def _sizes(values: Any) -> list[int] | None:
@@ -148,16 +185,21 @@ def _fact(item: str, value: Any) -> Any:
     if word in ("raised", "raised_message", "raised_at"):
         if not isinstance(value, str):
             raise Garbled(f"{item} is no text")
-        return value[:LONGEST_NAME]
+        return _class_name(value) if word == "raised" else value[:LONGEST_NAME]
     if word == "raised_classes":
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
             raise Garbled(f"{item} is no list of texts")
-        return [v[:LONGEST_NAME] for v in value[:100]]
+        return [_class_name(v) for v in value[:100]]
     if item == "parameters" and not _is_shapes(value):
         raise Garbled("parameters are no shapes")
     if isinstance(value, str) and len(value) > LONGEST_TEXT:
         raise Garbled(f"{item[:40]} is too long")
     return value
+
+
+def _class_name(value: str) -> str:
+    """The name of a class as it can be written in code: a verdict quotes it."""
+    return re.sub(r"[^\w.]+", "_", value[:LONGEST_NAME])[:LONGEST_CLASS_NAME]
 
 
 def _is_shapes(value: Any) -> bool:
@@ -202,10 +244,10 @@ def calls(data: bytes, watch: tuple[str, ...]) -> tuple[str, dict[str, int]]:
     }
 
 
-def cell_said(data: bytes) -> CellSaid:
-    """A cell's outputs. What is no nbformat output is left out."""
-    said = load_json(data, DEEPEST_OUTPUT, finite=True)
-    if not isinstance(said, dict) or not isinstance(said.get("cell"), str):
+def cell_said(data: bytes, cells: Container[str], most: int) -> CellSaid:
+    """A cell's outputs, of at most that many bytes. What is no output is left out."""
+    said = load_json(data, DEEPEST_OUTPUT, finite=True, most=most)
+    if not isinstance(said, dict) or not _is_one_of(said.get("cell"), cells):
         raise Garbled("not about a cell")
     outputs = said.get("outputs")
     if not isinstance(outputs, list):
@@ -216,7 +258,7 @@ def cell_said(data: bytes) -> CellSaid:
     return CellSaid(
         said["cell"],
         [made for output in outputs if (made := _output(output)) is not None],
-        (error[0], error[1]) if len(error) == 2 else None,
+        (error[0][:LONGEST_NAME], error[1][:LONGEST_TEXT]) if len(error) == 2 else None,
         said.get("late") is True,
     )
 
@@ -279,16 +321,16 @@ class PlanSaid:
     full: bool
 
 
-def plan_said(data: bytes) -> PlanSaid:
+def plan_said(data: bytes, cells: Container[str]) -> PlanSaid:
     """What a notebook process chose to run, before it ran anything."""
-    said = load_json(data, 3)
+    said = load_json(data, 3, most=LARGEST_HEADER)
     if not isinstance(said, dict):
         raise Garbled("no plan")
     left, words = said.get("left"), said.get("words")
     if not (isinstance(left, list) and isinstance(words, list)):
         raise Garbled("no plan")
     return PlanSaid(
-        tuple(w for w in left if _is_text(w)),
+        tuple(w for w in left if _is_one_of(w, cells)),
         frozenset(w for w in words if _is_text(w)),
         said.get("full") is True,
     )

@@ -36,6 +36,9 @@ CASE_GRACE = 3.0
 """Seconds between a case's own time limit on the clock and the end of its process."""
 
 LARGEST_FRAME = 24 * 2**20
+JSON_FOR_TEXT = 13
+"""Bytes of JSON for a character of an output: an emoji takes twelve."""
+
 ANSWER_SECONDS = 30.0
 """How long the warm process may take to answer."""
 
@@ -267,7 +270,7 @@ class Session:
             running.sendall(b"j" + wire.frame(b"j", wire.as_json(job)))
             follower = _Follower(running, self.run, job["exercises"], attempt)
             follower.follow(time.monotonic() + seconds + ANSWER_SECONDS)
-        except (EOFError, TimeoutError, ConnectionError):
+        except (EOFError, TimeoutError, ConnectionError, Garbled):
             # The supervisor is gone, and with it all that it started. If the warm
             # process is too, this raises: then it was none of the submission's doing.
             attempt.end = "died"
@@ -302,9 +305,7 @@ class Session:
         size = len(json.dumps(outputs))
         limits = self.run.limits
         if size > 2 * limits.output or self.kept + size > limits.outputs:
-            text = f"[{size} bytes of output were not kept]\n"
-            outputs = [{"output_type": "stream", "name": "stderr", "text": text}]
-            size = 0
+            outputs, size = _not_kept(size), 0
         self.kept += size
         self.ran.outputs[cell] = outputs
 
@@ -354,6 +355,8 @@ class _Follower:
         self.socket = run_socket
         self.run = run
         self.exercises = exercises
+        self.cells = frozenset(c.id for c in run.cells)
+        self.said = 0
         self.attempt = into
         self.result = -1
         self.frames: wire.Frames | None = None
@@ -389,20 +392,31 @@ class _Follower:
     def _heard(self, kind: bytes, content: bytes) -> None:
         try:
             if kind == b"F":
-                said = parse.cell_said(content)
-                self.attempt.outputs[said.cell] = said.outputs
-                if said.error is not None:
-                    self.attempt.errors[said.cell] = said.error
-                if said.late:
-                    self.attempt.late.add(said.cell)
+                self._ran(content)
             elif kind == b"P":
-                self.attempt.plan = parse.plan_said(content)
+                self.attempt.plan = parse.plan_said(content, self.cells)
             elif kind == b"R":
                 self.attempt.defined = parse.defined(content, self.exercises)
                 if self.attempt.defined:
                     self._hand_over()
         except Garbled:
             self.attempt.garbled = self.attempt.garbled or kind == b"R"
+
+    def _ran(self, content: bytes) -> None:
+        """A cell has run: once, and no more is read than an honest one could say."""
+        limits = self.run.limits
+        said = parse.cell_said(content, self.cells, JSON_FOR_TEXT * limits.output)
+        if said.cell in self.attempt.outputs:
+            raise Garbled("this cell has run")
+        self.said += len(content)
+        outputs = said.outputs
+        if self.said > JSON_FOR_TEXT * limits.outputs:
+            outputs = _not_kept(len(content))
+        self.attempt.outputs[said.cell] = outputs
+        if said.error is not None:
+            self.attempt.errors[said.cell] = said.error
+        if said.late:
+            self.attempt.late.add(said.cell)
 
     def _hand_over(self) -> None:
         """Give it the cases to read and a pipe to answer through."""
@@ -473,11 +487,11 @@ class _Follower:
     def _ended(self, content: bytes) -> None:
         while self.result >= 0:  # all who could write are dead: there is an end
             self._read_result()
-        said: Mapping[str, Any] = json.loads(content)
+        said = parse.end_said(content, self.cells)
         attempt = self.attempt
-        attempt.end = "late" if attempt.late_case else said["end"]
-        attempt.cell, attempt.observing = said["cell"], said["observing"]
-        attempt.status, attempt.peak = said["status"], said["peak"]
+        attempt.end = "late" if attempt.late_case else said.end
+        attempt.cell, attempt.observing = said.cell, said.observing
+        attempt.status, attempt.peak = said.status, said.peak
 
 
 def _submission(run: Run) -> bytes:
@@ -501,6 +515,11 @@ def _cell(cell: RunCell) -> dict[str, Any]:
         "source": source,
         "exercise": cell.exercise,
     }
+
+
+def _not_kept(size: int) -> list[dict[str, Any]]:
+    text = f"[{size} bytes of output were not kept]\n"
+    return [{"output_type": "stream", "name": "stderr", "text": text}]
 
 
 @functools.lru_cache(maxsize=256)

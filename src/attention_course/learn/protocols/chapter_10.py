@@ -475,6 +475,11 @@ def _positions(observation: Observation) -> str:
     return "not a parameter"
 
 
+ROWS_AT_ONCE = 512
+MOST_ROWS = 20_000
+"""Of gradients that are compared: a right model of these sizes has a few hundred."""
+
+
 def _equal_rows(observation: Observation, width: int) -> bool:
     """Whether two rows of the parameters get one gradient: they are always added."""
     rows = []
@@ -488,11 +493,16 @@ def _equal_rows(observation: Observation, width: int) -> bool:
         return False
     table = torch.cat(rows)
     size = table.abs().amax(dim=1)
-    table = table[size > 1e-6 * size.max()]
-    apart = torch.cdist(table, table, compute_mode="donot_use_mm_for_euclid_dist")
-    apart = apart / table.norm(dim=1)
-    apart.fill_diagonal_(1.0)
-    return bool((apart < 1e-9).any())
+    table = table[size > 1e-6 * size.max()][:MOST_ROWS]
+    lengths = table.norm(dim=1)
+    for start in range(0, len(table), ROWS_AT_ONCE):  # all at once may be gigabytes
+        some = table[start : start + ROWS_AT_ONCE]
+        apart = torch.cdist(some, table, compute_mode="donot_use_mm_for_euclid_dist")
+        apart = apart / lengths
+        apart.diagonal(start).fill_(1.0)
+        if bool((apart < 1e-9).any()):
+            return True
+    return False
 
 
 def _sizes(observation: Observation, live: dict[str, Any]) -> Observation:
