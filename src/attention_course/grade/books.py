@@ -20,6 +20,7 @@ from attention_course.grade.handed_in import (
     read_timestamp,
     signature,
 )
+from attention_course.grade.intake import is_blank
 from attention_course.grade.papers import choose_papers
 from attention_course.grade.release import Bundle
 from attention_course.grade.store import Known, Store, result_key
@@ -103,7 +104,9 @@ class Bookkeeper:
     def _read(
         self, student: str, files: list[Found], sign: str
     ) -> Submission | HeldSubmission:
-        chosen = choose(files, self.bundle.chapter, self.marks)
+        chosen = choose(
+            files, self.bundle.chapter, self.marks, lambda d: is_blank(d, self.bundle)
+        )
         if isinstance(chosen, Held):
             return HeldSubmission(student, sign, f"held:{sign}", chosen)
         digest = chosen.hash
@@ -115,9 +118,11 @@ class Bookkeeper:
     def _files(self, student: str) -> list[Found] | Held:
         path = self.course.submitted(student, self.bundle.chapter)
         if not os.path.lexists(path) and (other := misnamed(path)):
+            wanted = f"{path.name}/{path.name}.ipynb"
             return Held(
                 "misnamed folder",
-                f"{student}/{other} has to be called {path.name}: rename the folder.",
+                f"there is {student}/{other} in place of {student}/{wanted}: rename or "
+                "move it.",
             )
         if path.is_symlink() or path.parent.is_symlink() or not path.is_dir():
             return Held(

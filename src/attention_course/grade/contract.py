@@ -93,6 +93,8 @@ class Ran:
     seen: dict[str, dict[str, Observation]] = field(default_factory=dict)
     ends: dict[str, End] = field(default_factory=dict)
     calls: dict[str, dict[str, int]] = field(default_factory=dict)
+    errors: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Exercises that ended "undefined" → the error of their cell: class and message."""
     resources: dict[str, float] = field(default_factory=dict)
     """`wall_seconds`, `cpu_seconds`, `peak_bytes`, `full_run` (0 or 1), `forks`."""
     layers: dict[str, str] = field(default_factory=dict)

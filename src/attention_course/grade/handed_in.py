@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ LARGEST_NOTEBOOK = 32 * 2**20
 MOST_FILES = 2000
 DEEPEST = 3
 IGNORED = (".ipynb_checkpoints", "__pycache__", ".git", "__MACOSX", ".DS_Store")
+COPY = re.compile(r"^copy of |[-_ ]*(?:\(\d+\)|copy *\d*)$")
+"""What systems add to the name of a copy."""
 EXPECTED = ("timestamp.txt", "submission_secret.txt")
 NOTEBOOK_ENDINGS = (".ipynb", ".ipynb.txt", ".ipynb.json", ".json")
 
@@ -81,7 +84,10 @@ def _walk(folder: Path, inside: str, depth: int) -> Iterator[Found]:
 
 
 def misnamed(path: Path) -> str | None:
-    """The folder beside a missing one whose name is meant to be the same, if any."""
+    """What lies beside a missing folder under a name that is meant to be its, if any.
+
+    Another spelling, a copy's name, or the notebook itself without a folder.
+    """
     try:
         beside = sorted(entry.name for entry in path.parent.iterdir())
     except OSError:
@@ -90,7 +96,8 @@ def misnamed(path: Path) -> str | None:
 
 
 def _plain(name: str) -> str:
-    return "".join(filter(str.isalnum, name.casefold()))
+    name = COPY.sub("", name.casefold().removesuffix(".ipynb"))
+    return "".join(filter(str.isalnum, name))
 
 
 def signature(files: list[Found]) -> str:
@@ -98,10 +105,16 @@ def signature(files: list[Found]) -> str:
     return hashlib.sha256(repr([f.signature for f in files]).encode()).hexdigest()
 
 
-def choose(files: list[Found], chapter: str, marks: tuple[str, ...]) -> HandedIn | Held:
+def choose(
+    files: list[Found],
+    chapter: str,
+    marks: tuple[str, ...],
+    is_blank: Callable[[bytes], bool] = lambda data: False,
+) -> HandedIn | Held:
     """The submission's notebook among its files, by name or else by content.
 
-    `marks` are texts that only this chapter's notebook holds.
+    `marks` are texts that only this chapter's notebook holds. One that `is_blank` does
+    not count for itself if there is another that isn't.
     """
     regular = [f for f in files if stat.S_ISREG(f.status.st_mode)]
     wanted = f"{chapter}.ipynb"
@@ -130,6 +143,16 @@ def choose(files: list[Found], chapter: str, marks: tuple[str, ...]) -> HandedIn
     data = _read(notebook)
     if isinstance(data, Held):
         return data
+    more = [f for f in regular if f.name.lower().endswith(".ipynb") and f != notebook]
+    if more and is_blank(data):
+        for other in _with_marks(more, marks):
+            filled = _read(other)
+            if isinstance(filled, bytes) and not is_blank(filled):
+                return Held(
+                    "several notebooks",
+                    f"{notebook.name} is blank, and {other.name} is not: ask which one "
+                    f"counts, and name it {wanted}.",
+                )
     repairs = []
     if notebook.name != wanted:
         repairs.append(f"the notebook was called {notebook.name}")
@@ -147,7 +170,8 @@ def _is_notebook(name: str) -> bool:
 
 def _missing(files: list[Found], wanted: str) -> Held:
     there = ", ".join(f.name for f in files[:5] if f.name not in EXPECTED)
-    there = f"there is only: {there}" if there else "the folder is empty"
+    nothing = f"there is no file in it, nor in folders {DEEPEST - 1} deep"
+    there = f"there is only: {there}" if there else nothing
     return Held(
         "missing notebook",
         f"{wanted} is missing ({there}): ask for the notebook.",
@@ -156,12 +180,15 @@ def _missing(files: list[Found], wanted: str) -> Held:
 
 def _by_content(notebooks: list[Found], marks: tuple[str, ...]) -> Found | None:
     """The only notebook that holds the chapter's marks, if there is just one."""
-    fitting = []
+    fitting = list(_with_marks(notebooks, marks))
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _with_marks(notebooks: list[Found], marks: tuple[str, ...]) -> Iterator[Found]:
     for notebook in notebooks[:20]:
         data = _read(notebook)
         if isinstance(data, bytes) and any(m.encode() in data for m in marks):
-            fitting.append(notebook)
-    return fitting[0] if len(fitting) == 1 else None
+            yield notebook
 
 
 def _read(file: Found) -> bytes | Held:

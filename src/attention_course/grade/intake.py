@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import difflib
 import functools
+import itertools
 import json
 import re
 import warnings
@@ -79,6 +80,18 @@ def take_in(data: bytes, bundle: Bundle, noticed: Sequence[str] = ()) -> Intake 
         return hold.held
 
 
+def is_blank(data: bytes, bundle: Bundle) -> bool:
+    """Whether no cell but those released defines what is asked for."""
+    try:
+        cells, _ = _read_cells(parse(data))
+    except _Hold:
+        return False
+    released = {c.source.strip() for c in bundle.cells}
+    own = [c for c in cells if c.source.strip() not in released]
+    written = {name for c in own for name in _names(c)}
+    return written.isdisjoint(bundle.points)
+
+
 def parse(data: bytes) -> dict[str, Any]:
     """The notebook's JSON. Raises `_Hold`."""
     if not data.strip(b" \t\r\n\0"):
@@ -98,6 +111,12 @@ def parse(data: bytes) -> dict[str, Any]:
             "too large",
             "the notebook holds millions of values: ask for a copy with its outputs "
             "cleared.",
+        )
+    if re.search(r"^<{7} ", text, re.M):
+        raise _Hold(
+            "merge conflict",
+            "the file holds the marks of a Git merge conflict (<<<<<<<): ask for the "
+            "notebook without it.",
         )
     try:
         notebook = json.loads(text, parse_int=_integer, parse_constant=_constant)
@@ -220,7 +239,7 @@ def _arrange(cells: list[_Cell], bundle: Bundle, repairs: list[str]) -> Intake:
     slots = [_Slot(cell) for cell in bundle.cells]
     _match_by_name(slots, cells)
     _match_by_source(slots, cells)
-    _match_by_definition(slots, cells)
+    _match_by_definition(slots, cells, repairs)
     _refuse_another_chapter(slots, cells, bundle)
     _match_by_likeness(slots, cells)
     if _is_reversed(slots):
@@ -266,23 +285,42 @@ def _match_by_source(slots: list[_Slot], cells: list[_Cell]) -> None:
                 del free[cell.source.strip()]
 
 
-def _match_by_definition(slots: list[_Slot], cells: list[_Cell]) -> None:
-    """An answer whose cell lost its name is the cell that defines it."""
+def _match_by_definition(
+    slots: list[_Slot], cells: list[_Cell], repairs: list[str]
+) -> None:
+    """An answer whose cell lost its name, or stayed blank, is the cell that defines it.
+
+    A released cell in which nothing was written hides no answer that stands elsewhere.
+    """
+    answers = [s for s in slots if s.release.role == "answer"]
+    blank = [s for s in answers if all(_is_released(c, s) for c in s.cells)]
     have = {
         name
         for slot in slots
+        if slot.release.role != "check" and slot not in blank
         for cell in slot.cells
-        if slot.release.role != "check" and cell.kind == "code"
+        if cell.kind == "code"
         for name in _names(cell)
     }
-    for slot in slots:
+    written: set[str] = set()
+    for slot in blank:
         name = slot.release.exercise
-        if slot.release.role != "answer" or slot.cells or name in have:
+        if name is None or (name in have and not slot.cells):
             continue
-        for cell in cells:
-            if not cell.matched and name in _names(cell):
-                slot.cells.append(cell)
+        own = [c for c in cells if not c.matched and name in _names(c)]
+        if own:
+            if slot.cells:
+                repairs.append(f"{name} was written in a cell of its own: taken")
+            slot.cells = own
+            for cell in own:
                 cell.matched = True
+                written |= _names(cell)
+        elif name in written and slot.cells:
+            slot.cells = []  # written in one cell with another answer
+
+
+def _is_released(cell: _Cell, slot: _Slot) -> bool:
+    return cell.kind == "code" and cell.source.strip() == slot.release.source.strip()
 
 
 def _names(cell: _Cell) -> frozenset[str]:
@@ -393,16 +431,18 @@ def _is_moved(slots: list[_Slot]) -> bool:
 
 
 def _join_splits(slots: list[_Slot], cells: list[_Cell], repairs: list[str]) -> None:
-    """An answer that was cut in two cells, each no Python by itself, is joined."""
+    """An answer that was cut in cells is joined.
+
+    Either the first is no Python by itself, or the next begins in the middle.
+    """
     for slot in slots:
         if slot.release.role != "answer" or len(slot.cells) != 1:
             continue
         first = slot.cells[0]
-        if syntax_tree(first.source) is not None and slot.release.exercise in _names(
-            first
-        ):
-            continue
         following = [c for c in cells if c.place > first.place]
+        whole = syntax_tree(first.source) is not None
+        if whole and slot.release.exercise in _names(first):
+            following = list(itertools.takewhile(_is_indented, following))
         joined, used = first.source, []
         for cell in following[:4]:
             if cell.matched or cell.kind != "code":
@@ -421,6 +461,12 @@ def _join_splits(slots: list[_Slot], cells: list[_Cell], repairs: list[str]) -> 
                     f"{len(used) + 1} cells: joined"
                 )
                 break
+
+
+def _is_indented(cell: _Cell) -> bool:
+    """Whether a cell's first line of code stands inside of something."""
+    rows = [r for r in cell.source.splitlines() if r.strip() and r.strip()[0] != "#"]
+    return bool(rows) and rows[0][0] in " \t"
 
 
 def _metadata_repairs(slots: list[_Slot]) -> list[str]:
@@ -508,6 +554,8 @@ def _stand_in(slot: _Slot, defined: set[str], repairs: list[str]) -> list[RunCel
         ]
     if any(c.kind != "code" for c in slot.cells):
         repairs.append(f"{label} was no code cell: read as code")
+        for cell in slot.cells:
+            cell.source = _without_fence(cell.source)
     kept = _unlike(slot.cells)
     if len(slot.cells) > 1:
         repairs.append(f"{label} was there {len(slot.cells)} times")
@@ -519,6 +567,8 @@ def _stand_in(slot: _Slot, defined: set[str], repairs: list[str]) -> list[RunCel
     if release.role == "demo" and _lost_imports(release, kept):
         # Once it had run, the student's own kernel knew the names all the same.
         repairs.append("a cell's imports were taken out: put back before it")
+    if release.role == "demo" and _changed_imports(release, kept):
+        # An import that was added may fail here, before those of the course.
         made.append(RunCell(f"{release.id[:50]}-released", "demo", release.source))
     for number, cell in enumerate(kept):
         kind: CellKind = "answer"
@@ -529,11 +579,30 @@ def _stand_in(slot: _Slot, defined: set[str], repairs: list[str]) -> list[RunCel
     return made
 
 
+FENCE = re.compile(
+    r"\s*(?P<mark>`{3,}|~{3,})\w*[ \t]*\n(?P<code>.*)\n(?P=mark)\s*", re.S
+)
+
+
+def _without_fence(source: str) -> str:
+    """Code without the marks that Markdown has around it."""
+    found = FENCE.fullmatch(source)
+    return found["code"] if found else source
+
+
 def _lost_imports(release: ReleaseCell, kept: list[_Cell]) -> bool:
     """Whether a demo that was changed no longer imports what was released with it."""
     tree = syntax_tree(release.source)
     wanted = _imported(tree) if tree is not None else frozenset()
     return bool(wanted - frozenset().union(*(_names(cell) for cell in kept)))
+
+
+def _changed_imports(release: ReleaseCell, kept: list[_Cell]) -> bool:
+    """Whether a demo that imports something was changed."""
+    tree = syntax_tree(release.source)
+    if tree is None or not _imported(tree):
+        return False
+    return all(c.source != release.source for c in kept)
 
 
 def _imported(tree: ast.Module) -> frozenset[str]:

@@ -81,14 +81,15 @@ def judge_exercise(
     end: End,
     *,
     reasons: bool = True,
+    error: tuple[str, str] | None = None,
 ) -> Judged:
-    """The verdict on one exercise; `seen` and `end` are as the sandbox gave them.
+    """The verdict on one exercise; `seen`, `end`, `error` are as the sandbox gave them.
 
     Without `reasons`, known mistakes are not looked for: only the points count.
     """
     key = keys.get(exercise, paper)
     if end == "undefined":
-        return Judged(_zero(key, _undefined(exercise)), end)
+        return Judged(_zero(key, _undefined(exercise, error)), end)
     if end == "garbled":
         return Judged(_zero(key, GARBLED), end)
     if end == "too large":
@@ -112,11 +113,14 @@ GARBLED = (
 TOO_LARGE = "Your code returned far too much."
 
 
-def _undefined(exercise: str) -> str:
-    return (
-        f"`{exercise}` is not defined once the notebook has run. Look for an error in "
-        "the cell that defines it, or in a cell above."
-    )
+def _undefined(exercise: str, error: tuple[str, str] | None) -> str:
+    start = f"`{exercise}` is not defined once the notebook has run."
+    if error is None:
+        return (
+            f"{start} Look for an error in the cell that defines it, or in one above."
+        )
+    kind, text = (line(words, 200) for words in error)
+    return f"{start} Its cell stopped: {kind}: {text}"
 
 
 def _observed(

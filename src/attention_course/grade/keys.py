@@ -7,10 +7,11 @@ import dataclasses
 import functools
 import hashlib
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from attention_course.author.exercise import Exercise
@@ -46,6 +47,8 @@ class Keys:
     environment: str
     folder: Path | None = None
     _memory: dict[tuple[str, int, bool], ExerciseKey] = field(default_factory=dict)
+    _seeds: dict[tuple[str, int], int] = field(default_factory=dict)
+    """The seed that a paper's key was made with, which need not be the paper's."""
 
     def get(
         self, exercise: str, paper: Paper, *, mistakes: bool = False
@@ -60,17 +63,25 @@ class Keys:
         path = self._path(exercise, paper, mistakes)
         if path is not None and path.exists():
             try:
-                return AnswerKey.read(path).exercises[exercise]
+                return self._noted(AnswerKey.read(path), exercise, paper)
             except ValueError:
                 path.unlink()  # cut off while it was written: made again
-        points = self.bundle.points[exercise]
-        key = make_sound_key(
-            self.bundle.exercises[exercise], points, paper.seed, mistakes=mistakes
-        )
+        of, points = self.bundle.exercises[exercise], self.bundle.points[exercise]
+        if mistakes:
+            # Observations are of the first key's inputs: the second has to have them.
+            self.get(exercise, paper)
+            used = self._seeds[exercise, paper.seed]
+            key = make_key_with_mistakes(of, points, used)
+        else:
+            key, used = make_sound_key(of, points, paper.seed)
+        whole = AnswerKey(self.bundle.chapter, used, {exercise: key})
         if path is not None:
-            whole = AnswerKey(self.bundle.chapter, 0, {exercise: key})
             write_beside(path, whole.to_bytes())
-        return key
+        return self._noted(whole, exercise, paper)
+
+    def _noted(self, whole: AnswerKey, exercise: str, paper: Paper) -> ExerciseKey:
+        self._seeds[exercise, paper.seed] = whole.seed
+        return whole.exercises[exercise]
 
     def _path(self, exercise: str, paper: Paper, mistakes: bool) -> Path | None:
         if self.folder is None:
@@ -88,23 +99,19 @@ class Keys:
 
 
 def make_sound_key(
-    exercise: Exercise, points: float, seed: int, *, mistakes: bool
-) -> ExerciseKey:
-    """The key of a seed under which every answer that is known to be right passes.
+    exercise: Exercise, points: float, seed: int
+) -> tuple[ExerciseKey, int]:
+    """A key under which every answer that is known to be right passes, and its seed.
 
     A seed that draws unlucky inputs, on which a right answer would lose points to
     rounding, is replaced by one derived from it. Raises `UnsoundReference` if several
     are unlucky: then the exercise is at fault.
     """
-    _import_what_is_lazy()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     problem = ""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(patient(PATIENCE))
-        stack.callback(torch.set_num_threads, threads)
+    with _as_always():
         for attempt in range(ATTEMPTS):
             used = seed if attempt == 0 else draw(str(seed).encode(), str(attempt))
+            _begin_again()
             try:
                 key = make_exercise_key(exercise, points, used, mistakes=False)
             except UnsoundReference as error:
@@ -112,13 +119,38 @@ def make_sound_key(
                 continue
             failing = _failing_alternative(exercise, key)
             if failing is None:
-                if mistakes:
-                    return make_exercise_key(exercise, points, used, mistakes=True)
-                return key
+                return key, used
             problem = f"the right answer {failing} loses points"
     raise UnsoundReference(
         f"exercise {exercise.name}: {ATTEMPTS} seeds in a row are unsound: {problem}"
     )
+
+
+def make_key_with_mistakes(exercise: Exercise, points: float, used: int) -> ExerciseKey:
+    """The key that `make_sound_key` made with this seed, with the known mistakes."""
+    with _as_always():
+        _begin_again()
+        return make_exercise_key(exercise, points, used, mistakes=True)
+
+
+@contextlib.contextmanager
+def _as_always() -> Iterator[None]:
+    """One thread, and time enough: what a key holds depends on no machine."""
+    _import_what_is_lazy()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with patient(PATIENCE):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _begin_again() -> None:
+    """The random numbers that an answer draws by itself are the same every time."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @functools.cache
@@ -134,6 +166,7 @@ def _import_what_is_lazy() -> None:
 
 def _failing_alternative(exercise: Exercise, key: ExerciseKey) -> str | None:
     for name, answer in exercise.alternatives.items():
+        _begin_again()
         if not judge(key, observe(answer, key.cases)).complete:
             return name
     return None

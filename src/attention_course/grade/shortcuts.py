@@ -1,9 +1,10 @@
 """Find, in an answer's text, what it should have been written without.
 
 That is a function of torch that the exercise is about, or the course's own code: its
-stand-ins for answers, and what observes an answer. Found here or by the sandbox's
-count, it is flagged for a person to look at. It costs no point: whether it was allowed,
-a program cannot tell.
+stand-ins for answers, and what observes an answer; or a way around who observes: other
+frames, threads, code that Python does not run. Found here or by the sandbox's count, it
+is flagged for a person to look at. It costs no point: whether it was allowed, a program
+cannot tell.
 """
 
 from __future__ import annotations
@@ -48,7 +49,98 @@ def find_shortcuts(cells: Iterable[RunCell], watched: Iterable[str]) -> set[str]
         _collect_aliases(parsed, aliases)
         if cell.kind in ("answer", "student"):
             used |= _used(parsed.nodes, aliases)
-    return {w for w in watched if w in used}
+    plain = {_kernel(name) for name in used if name.startswith("torch.")}
+    return {w for w in watched if w in used or _kernel(w) in plain}
+
+
+def _kernel(name: str) -> str:
+    """What a function of torch computes, under whichever of its names.
+
+    `torch.layer_norm`, `torch.native_layer_norm` and `torch.ops.aten.layer_norm` are
+    `torch.nn.functional.layer_norm`.
+    """
+    parts = name.split(".")
+    found = next((p for p in reversed(parts) if p not in ("default", "out")), "")
+    return found.strip("_").removeprefix("native_")
+
+
+INSIDE_THE_INTERPRETER = frozenset(
+    [
+        "__closure__",
+        "__code__",
+        "__globals__",
+        "__subclasses__",
+        "__wrapped__",
+        "_current_frames",
+        "_getframe",
+        "cr_frame",
+        "currentframe",
+        "f_back",
+        "f_builtins",
+        "f_code",
+        "f_globals",
+        "f_locals",
+        "get_objects",
+        "get_referents",
+        "get_referrers",
+        "gi_frame",
+        "setprofile",
+        "settrace",
+        "tb_frame",
+    ]  # a list of words, to be read as one
+)
+OTHER_WAYS_TO_RUN = frozenset(
+    [
+        "_thread",
+        "concurrent.futures",
+        "ctypes",
+        "multiprocessing",
+        "threading",
+        "torch.compiler",
+        "torch.fx",
+        "torch.jit",
+        "torch.multiprocessing",
+        "torch.ops",
+        "torch.utils.cpp_extension",
+    ]
+)
+UNREADABLE = frozenset({"__import__", "compile", "eval", "exec"})
+
+
+def find_tricks(cells: Iterable[RunCell]) -> set[str]:
+    """What answers use that no exercise asks for, and that can deceive an observer.
+
+    That is a look at other frames, threads and code that Python does not run itself.
+    """
+    aliases: dict[str, str] = {}
+    found: set[str] = set()
+    for cell in cells:
+        parsed = None
+        if cell.kind in ("demo", "answer", "student"):
+            parsed = _parsed(cell.source)
+        if parsed is None:
+            continue
+        imported: dict[str, str] = {}
+        _collect_aliases(parsed, imported)
+        aliases |= imported
+        if cell.kind != "demo":
+            found |= set(_tricks(parsed.nodes, aliases, imported))
+    return found
+
+
+def _tricks(
+    nodes: Iterable[ast.AST], aliases: dict[str, str], imported: dict[str, str]
+) -> Iterator[str]:
+    names = {*_used(nodes, aliases), *imported.values(), *_strings(nodes)}
+    yield from {name.rpartition(".")[2] for name in names} & INSIDE_THE_INTERPRETER
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and node.attr in INSIDE_THE_INTERPRETER:
+            yield node.attr
+        if isinstance(node, ast.Name) and node.id in UNREADABLE:
+            yield node.id
+    for way in OTHER_WAYS_TO_RUN:
+        if any(name == way or _longer(name, way) for name in names):
+            yield way
 
 
 @dataclass(frozen=True)

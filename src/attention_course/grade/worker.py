@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import functools
 import importlib
+import re
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -29,7 +30,12 @@ from attention_course.grade.sandbox import (
     SandboxUnavailable,
     self_test,
 )
-from attention_course.grade.shortcuts import find_course_code, find_shortcuts
+from attention_course.grade.shortcuts import (
+    COURSE,
+    find_course_code,
+    find_shortcuts,
+    find_tricks,
+)
 from attention_course.grade.tasks import Graded, Settings, Task
 from attention_course.learn.answer_key import Observation
 from attention_course.learn.runner import pack_plan
@@ -132,6 +138,8 @@ class Desk:
         clock.lap("sandbox")
         if isinstance(ran, Held):
             return ran
+        if needs := _needs(ran.errors):
+            return needs
         judged = [
             settled.get(name)
             or judge_exercise(
@@ -140,6 +148,7 @@ class Desk:
                 task.papers[name],
                 ran.seen.get(name, {}),
                 ran.ends.get(name, "died"),
+                error=ran.errors.get(name),
             )
             for name in self.bundle.points
         ]
@@ -234,11 +243,35 @@ class Desk:
         flags += [f"the course's own code: it uses {name}" for name in told]
         if more := len(inside) - len(told):
             flags.append(f"the course's own code: it uses {more} more names of it")
+        if tricks := sorted(find_tricks(taken.cells)):
+            shown = ", ".join(tricks[:MOST_NAMES])
+            flags.append(f"a way around the observer: it uses {shown}")
         if self.settings.unsafe:
             flags.append(results.NO_SANDBOX)
         return flags
 
 
+def _needs(errors: Mapping[str, tuple[str, str]]) -> Held | None:
+    """What an answer's cell could not do without, and would have elsewhere."""
+    for name, (kind, text) in errors.items():
+        found = re.search(r"No module named '([\w.]+)'", text)
+        if kind == "ModuleNotFoundError" and found and not found[1].startswith(COURSE):
+            return Held(
+                "needs a module",
+                f"{name} needs {found[1][:60]}, which is not installed where "
+                "submissions run: install it beside the course and grade again, or, if "
+                "it is a file of the student's own, ask for its code in the notebook.",
+            )
+        if kind in ("RuntimeError", "AssertionError") and NEEDS_GPU.search(text):
+            return Held(
+                "needs a GPU",
+                f"the cell of {name} asks for a GPU, and submissions run without one: "
+                "ask for a copy that uses `device`, or take the line out.",
+            )
+    return None
+
+
+NEEDS_GPU = re.compile(r"NVIDIA driver|with CUDA enabled|CUDA GPUs are available")
 Made = TypeVar("Made")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import functools
 import importlib
 import json
@@ -32,6 +33,22 @@ from attention_course.learn.observation import observe
 
 GRACE = 3.0
 """Seconds between the interruption of a cell and the end of its process."""
+
+
+MOST_LINES = 100
+
+
+def answer_nothing() -> None:
+    """Let `input()` read an empty line, some times; then the end of all input."""
+    left = iter(range(MOST_LINES))
+
+    def nobody(prompt: object = "", /) -> str:
+        print(prompt)
+        if next(left, None) is None:
+            raise EOFError("EOF when reading a line")
+        return ""
+
+    builtins.input = nobody
 
 
 class Notebook:
@@ -86,6 +103,7 @@ class Notebook:
         choice = self._choose(ends)
         self._watch_calls()
         self.shell.start(self.limits["output"])
+        answer_nothing()
         found: dict[str, Any] = {}
         for index in choice.run:
             self._find(found, ends, index)

@@ -258,6 +258,8 @@ def environment() -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "1",
         "CUDA_VISIBLE_DEVICES": "",
+        # There is no compiler here, and compiling takes longer than any answer may.
+        "TORCH_COMPILE_DISABLE": "1",
         "ATTENTION_COURSE_DEVICE": "cpu",
         "MPLBACKEND": "agg",
         "MPLCONFIGDIR": "/tmp/.matplotlib",

@@ -36,6 +36,9 @@ CASE_GRACE = 3.0
 """Seconds between a case's own time limit on the clock and the end of its process."""
 
 LARGEST_FRAME = 24 * 2**20
+MOST_HEARD = 256 * 2**20
+"""Of one notebook process: it floods the channel, and could do so to its time's end."""
+
 JSON_FOR_TEXT = 13
 """Bytes of JSON for a character of an output: an emoji takes twelve."""
 
@@ -178,7 +181,12 @@ class Session:
         return attempt
 
     def _take(self, name: str, attempt: Attempt) -> None:
-        self._record(name, attempt, *self._seen(name, attempt))
+        seen, end = self._seen(name, attempt)
+        own = [c.id for c in self.run.cells if c.exercise == name]
+        raised = [attempt.errors[i] for i in own if i in attempt.errors]
+        if end == "undefined" and raised:
+            self.ran.errors[name] = raised[-1]
+        self._record(name, attempt, seen, end)
 
     def _record(
         self, name: str, attempt: Attempt, seen: dict[str, Observation], end: End
@@ -356,6 +364,7 @@ class _Follower:
         self.run = run
         self.exercises = exercises
         self.cells = frozenset(c.id for c in run.cells)
+        self.heard = 0
         self.said = 0
         self.attempt = into
         self.result = -1
@@ -390,6 +399,11 @@ class _Follower:
             self._close_result()
 
     def _heard(self, kind: bytes, content: bytes) -> None:
+        self.heard += len(content)
+        if self.heard > MOST_HEARD:
+            self.attempt.garbled = True
+            self._stop()
+            return
         try:
             if kind == b"F":
                 self._ran(content)
