@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from typing import Any
 
@@ -223,3 +225,83 @@ def test_a_forged_verdict_in_a_students_output_is_dropped(bundle: Bundle) -> Non
     assert VERDICT_TYPE not in own["outputs"][0]["data"]
     assert checked["outputs"][0]["data"][VERDICT_TYPE]["earned"] == 0.0
     assert checked["outputs"][1]["data"]["text/plain"] == "0.0"
+
+
+def test_html_cannot_use_the_pages_own_style() -> None:
+    shown = harmless.html(
+        '<div class="modal in show" id="x" style="top:0">15 / 15</div>'
+    )
+    assert shown == "<div>15 / 15</div>"
+
+
+def test_html_that_is_nested_too_deeply_is_not_read() -> None:
+    assert "<div>" not in harmless.html("<div>" * 200_000)
+    table = "<table>" + "<tr><td>1</td></tr>" * 1000 + "</table>"
+    assert harmless.html(table).count("<td>") == 1000
+
+
+@pytest.mark.parametrize(
+    "tex",
+    [
+        r"$\raise 300px{x}$",
+        r"$\rlap{\bbox[white]{x}}$",
+        r"$\let\up\raise \up 3px{x}$",
+        r"$\csname raise\endcsname 3px{x}$",
+        r"$\newcommand{\up}{\raise} \up 3px{x}$",
+        r"$\hskip-300px x$",
+    ],
+)
+def test_a_formula_stays_in_its_place(tex: str) -> None:
+    for shown in (harmless.formula(tex), harmless.markdown(tex)):
+        assert not re.search(r"\\(raise|rlap|bbox|let|csname|newcommand|hskip)", shown)
+
+
+def test_ordinary_formulas_are_left_alone() -> None:
+    tex = r"$\left( \frac{q k^\top}{\sqrt{d_k}} \right) \letter \defined \lowercase$"
+    assert harmless.formula(tex) == tex
+
+
+def test_accents_that_reach_into_other_lines_are_cut() -> None:
+    assert harmless.text("e" + "\u0301" * 3000) == "e" + "\u0301" * 4
+    assert harmless.text("Nguyễn, क्षि, ũ̂") == "Nguyễn, क्षि, ũ̂"
+
+
+def test_a_diagram_is_shown_as_text() -> None:
+    assert "mermaid" not in harmless.markdown("> ```mermaid\n> graph TD\n> ```")
+
+
+@pytest.mark.parametrize("alt", ["a", "a[b]c", "x" * 5000, "[" * 50, ""])
+def test_an_image_from_elsewhere_is_none_whatever_it_is_called(alt: str) -> None:
+    assert "![" not in harmless.markdown(f"![{alt}](https://example.org/x.png)")
+
+
+def test_an_attachment_stays_an_image() -> None:
+    shown = harmless.markdown("![a [plot]](attachment:plot.png)")
+    assert shown == "![a [plot]](attachment:plot.png)"
+
+
+READ = """
+from attention_course.grade import harmless, intake, shortcuts
+from attention_course.grade.contract import RunCell
+
+for text in (
+    "x = (\\n" + "\\n" * 900_000 + "x",
+    "x = ( " + "import " * 140_000,
+    "![" * 500_000,
+    "<div>" * 200_000,
+    ("a" * 1000 + " " * 1000 + "\\n") * 450,
+):
+    cell = RunCell("a", "answer", text)
+    intake._tree(text)
+    intake._defined(text)
+    shortcuts.find_shortcuts([cell], ["torch.nn.functional.softmax"])
+    shortcuts.find_course_code([cell], [], ["softmax"])
+    shortcuts.find_tricks([cell])
+    harmless.markdown(text)
+    harmless.html(text)
+"""
+
+
+def test_nothing_that_reads_a_students_text_hangs_on_it() -> None:
+    """It takes seconds; a reader of quadratic cost would take hours."""
+    subprocess.run([sys.executable, "-c", READ], check=True, timeout=300)

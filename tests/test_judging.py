@@ -21,7 +21,11 @@ from attention_course.grade.judging import Garbled, checked, judge_exercise
 from attention_course.grade.keys import Keys, blinded, make_sound_key, unblinded
 from attention_course.grade.papers import PAPERS, Paper, choose_papers
 from attention_course.grade.release import Bundle, read_bundle
-from attention_course.grade.shortcuts import find_course_code, find_shortcuts
+from attention_course.grade.shortcuts import (
+    find_course_code,
+    find_shortcuts,
+    find_tricks,
+)
 from attention_course.learn.answer_key import (
     Observation,
     pack_observation,
@@ -435,6 +439,61 @@ def test_the_courses_own_answers_are_not_flagged(folder: Path) -> None:
     ]
     demos = [c.source for c in chapter.cells if c.role == "demo"]
     assert find_course_code(cells, demos, chapter.points) == set()
+
+
+TRICKS = {
+    "import sys\nsys._getframe(1).f_back": {"_getframe", "f_back"},
+    "from sys import _getframe as look": {"_getframe"},
+    "import inspect\ninspect.currentframe()": {"currentframe"},
+    "import gc\ngc.get_objects()": {"get_objects"},
+    "f = softmax.__wrapped__": {"__wrapped__"},
+    "f = getattr(softmax, '__wrapped__')": {"__wrapped__"},
+    "@torch.jit.script\ndef f(x): return x": {"torch.jit"},
+    "torch.ops.aten.softmax(x, 0)": {"torch.ops"},
+    "from threading import Thread": {"threading"},
+    "import concurrent.futures as c": {"concurrent.futures"},
+    "importlib.import_module('ctypes')": {"ctypes"},
+    "exec('x = 1')": {"exec"},
+}
+
+
+@pytest.mark.parametrize("code", TRICKS)
+def test_a_way_around_the_observer_is_found(code: str) -> None:
+    cells = [RunCell("a", "demo", "import torch"), RunCell("b", "answer", code, "f")]
+    assert find_tricks(cells) == TRICKS[code]
+
+
+def test_what_answers_are_made_of_is_no_trick() -> None:
+    code = """
+import inspect, gc, copy, itertools
+gc.collect()
+model.eval()
+inspect.signature(f)
+class A(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.__class__.__name__
+"""
+    assert find_tricks([RunCell("b", "answer", code, "f")]) == set()
+    for folder in find_chapters(ROOT):
+        chapter = read_chapter(folder)
+        cells = [
+            RunCell(str(number), c.role, c.source, c.exercise)
+            for number, c in enumerate(chapter.cells)
+            if c.role in ("demo", "answer")
+        ]
+        assert find_tricks(cells) == set(), folder.name
+
+
+@pytest.mark.parametrize(
+    "name", ["layer_norm", "native_layer_norm", "ops.aten.layer_norm.default"]
+)
+def test_a_kernel_is_known_by_its_other_names(name: str) -> None:
+    watched = ["torch.nn.functional.layer_norm"]
+    code = f"import torch\ny = torch.{name}(x, (3,))"
+    assert find_shortcuts([RunCell("b", "answer", code, "f")], watched) == set(watched)
+    other = "import torch\ny = torch.norm(x)"
+    assert find_shortcuts([RunCell("b", "answer", other, "f")], watched) == set()
 
 
 def test_a_busy_machine_does_not_change_a_key(

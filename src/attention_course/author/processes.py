@@ -28,7 +28,7 @@ def follow(parent: int) -> None:
 def worker_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of `jobs` fresh processes.
 
-    Whatever leaves the body, Ctrl-C too, ends them at once, done or not.
+    An exception that leaves the body, Ctrl-C too, ends them at once, done or not.
     """
     before = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
