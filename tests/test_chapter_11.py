@@ -206,6 +206,12 @@ def test_a_buffer_is_seen_through_views_and_in_place_writes() -> None:
     assert ledger.largest == 2000
 
 
+def test_what_is_mapped_is_counted_by_the_item() -> None:
+    with Ledger() as ledger:
+        torch.vmap(lambda x: x * 2)(torch.zeros(30, 7))
+    assert ledger.largest >= 7
+
+
 def test_expanding_costs_no_memory() -> None:
     with Ledger() as ledger, taken() as sizes:
         torch.zeros(40, 1).expand(40, 50).sum()

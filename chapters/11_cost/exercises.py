@@ -460,6 +460,18 @@ def head_by_head_in_tiles(
 
 
 @tiled_attention.alternative
+def mapped_over_what_leads(
+    query: Tensor, key: Tensor, value: Tensor, block: int
+) -> Tensor:
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return online(query, key, value, block)
+
+    for _ in query.shape[:-2]:
+        attend = torch.vmap(attend)
+    return attend(query, key, value)
+
+
+@tiled_attention.alternative
 def query_by_query(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     rows = []
     for row in query.unbind(dim=-2):

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_batchedtensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.profiler import _ExperimentalConfig
@@ -54,7 +55,7 @@ class Ledger(TorchFunctionMode):
 
 
 def _elements(tensor: Tensor) -> int:
-    if tensor.layout is not torch.strided:
+    if tensor.layout is not torch.strided or is_batchedtensor(tensor):
         return tensor.numel()
     return tensor.untyped_storage().nbytes() // tensor.element_size()
 
