@@ -255,6 +255,81 @@ def test_wrong_for_one_kind_is_wrong(parity_key: Any) -> None:
     assert not verdict.complete
 
 
+def test_a_cut_query_shows_in_the_inputs_gradient_alone() -> None:
+    official = trained(nn.MultiheadAttention(WIDTH, HEADS, batch_first=True))
+    cut = trained(probes_09.MultiHeadAttention(WIDTH, HEADS, cut_query=True))
+    report = parity_report(copy_attention(cut, official), official, normal(2, 5, WIDTH))
+    assert report["input_gradient"] > 1e-3
+    assert max(report["output"], report["parameter_gradients"]) < CLOSE
+
+
+def weights_apart(mine: nn.Module, official: nn.Module) -> float:
+    ours = by_course_name(dict(mine.named_parameters()))
+    theirs = by_course_name(dict(official.named_parameters()))
+    return max(float((ours[n] - theirs[n]).detach().abs().max()) for n in ours)
+
+
+WITHOUT_GRADIENTS = {
+    "a multiple of the output's error": lambda r, w: (
+        r | {"input_gradient": r["output"] / 3}
+    ),
+    "its square": lambda r, w: r | {"input_gradient": r["output"] ** 2},
+    "how far weights are apart": lambda r, w: r | {"input_gradient": w},
+    "the weights for the parameters'": lambda r, w: r | {"parameter_gradients": w},
+    "the output for the parameters'": lambda r, w: (
+        r | {"parameter_gradients": r["output"]}
+    ),
+    "the input for the parameters'": lambda r, w: (
+        r | {"parameter_gradients": r["input_gradient"]}
+    ),
+    "the parameters for the input's": lambda r, w: (
+        r | {"input_gradient": r["parameter_gradients"]}
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WITHOUT_GRADIENTS)
+def test_no_error_can_stand_for_another(parity_key: Any, kind: str) -> None:
+    """Outputs, weights and gradients come apart somewhere."""
+
+    def answer(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
+        report = parity_report(mine, official, x)
+        return WITHOUT_GRADIENTS[kind](report, weights_apart(mine, official))
+
+    assert not judge(parity_key, observe(answer, parity_key.cases)).complete
+
+
+SCALARS = {
+    "weighted": lambda out: (out * normal(*out.shape, seed=5)).sum(),
+    "sum": torch.sum,
+    "mean of squares": lambda out: out.square().mean(),
+}
+
+
+@pytest.mark.parametrize("scalar", SCALARS)
+@pytest.mark.parametrize("error", [torch.mean, torch.sum, torch.linalg.vector_norm])
+def test_the_input_gradients_error_is_the_largest(
+    parity_key: Any, scalar: str, error: Callable[[Tensor], Tensor]
+) -> None:
+    """A mean, a sum or a norm is seen, whichever scalar is differentiated."""
+
+    def gradient(module: nn.Module, x: Tensor) -> Tensor:
+        given = x.detach().clone().requires_grad_()
+        layer = hasattr(module, "linear1")
+        output = module(given) if layer else module(given, given, given)[0]
+        return torch.autograd.grad(SCALARS[scalar](output), given)[0]
+
+    def answer(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
+        apart = (gradient(mine, x) - gradient(official, x)).abs()
+        found = apart.max() if largest else error(apart)
+        return parity_report(mine, official, x) | {"input_gradient": float(found)}
+
+    for largest in (True, False):
+        verdict = judge(parity_key, observe(answer, parity_key.cases))
+        assert verdict.complete is largest
+    assert verdict.mistake == "mean_error_of_the_input"
+
+
 def test_a_report_that_takes_nothing_tells_its_error(parity_key: Any) -> None:
     def broken(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
         raise KeyError("in_proj_weight")

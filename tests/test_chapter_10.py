@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from attention_course.author.exercise import Exercise, load_exercises
-from attention_course.author.keys import make_exercise_key
+from attention_course.author.exercise import Draw, Exercise, load_exercises
+from attention_course.author.keys import make_case, make_exercise_key
 from attention_course.learn import progress as progress_module
 from attention_course.learn.experiments import accuracy
 from attention_course.learn.experiments_10 import (
@@ -27,9 +27,10 @@ from attention_course.learn.experiments_10 import (
     walk_back,
     without_markers,
 )
+from attention_course.learn.observation import observe
 from attention_course.learn.photos import photographs
 from attention_course.learn.progress import progress
-from attention_course.learn.protocols import chapter_10
+from attention_course.learn.protocols import apply_view, chapter_10
 from attention_course.learn.scenes import make_scenes
 
 FOLDER = Path(__file__).parents[1] / "chapters" / "10_vision_transformer"
@@ -231,6 +232,95 @@ def test_pictures_for_probing() -> None:
     assert ((changed[1:] - changed[0]) != 0).flatten(1).sum(dim=1).tolist() == [
         3, 4, 4, 4,
     ]  # fmt: skip
+
+
+def attended(answer: type[nn.Module], exercise: Exercise, seed: int) -> str:
+    plain = dataclasses.replace(exercise, mistakes={})
+    sample = next(s for s in plain.samples(seed) if s.name == "what is attended to")
+    case = make_case(sample, answer, [], Draw(seed))
+    seen = observe(answer, [case])[case.name]
+    return apply_view(seen, case)["which patch is attended to"]
+
+
+@pytest.mark.parametrize("seed", range(5, 13))
+def test_every_kind_of_layer_that_attends_is_seen_to(
+    exercises: dict[str, Exercise], seed: int
+) -> None:
+    """Before or after a norm, with ReLU or GELU, with one more norm or without."""
+    exercise = exercises["VisionTransformer"]
+    vision = exercise.reference_answer
+    choices = itertools.product((False, True), ("relu", "gelu"), (False, True))
+
+    def kind(norm_first: bool, activation: str, norm: bool) -> type[nn.Module]:
+        class Kind(vision):
+            def make_layers(
+                self, d_model: int, num_heads: int, number: int, hidden: int
+            ) -> None:
+                self.layers = nn.ModuleList(
+                    nn.TransformerEncoderLayer(
+                        d_model,
+                        num_heads,
+                        hidden,
+                        dropout=0.0,
+                        activation=activation,
+                        norm_first=norm_first,
+                        batch_first=True,
+                    )
+                    for _ in range(number)
+                )
+
+            def encode(self, tokens: torch.Tensor) -> torch.Tensor:
+                for layer in self.layers:
+                    tokens = layer(tokens)
+                return self.norm(tokens) if norm else tokens
+
+        return Kind
+
+    rights = [
+        vision,
+        *exercise.alternatives.values(),
+        *itertools.starmap(kind, choices),
+    ]
+    for answer in rights:
+        assert attended(answer, exercise, seed) == "the image decides"
+
+
+class Pooled(nn.Module):
+    """A stand-in for attention; `pool` mixes the tokens' values."""
+
+    def __init__(self, pool: object, d_model: int) -> None:
+        super().__init__()
+        self.pool = pool
+        self.value, self.gate, self.out = (nn.Linear(d_model, d_model) for _ in "vgo")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.pool(self.value(x), self.gate(x)))
+
+
+POOLS = {
+    "mean": lambda v, g: v.mean(1, keepdim=True).expand_as(v),
+    "largest": lambda v, g: v.amax(1, keepdim=True).expand_as(v),
+    "gated": lambda v, g: (g.sigmoid() * v).mean(1, keepdim=True).expand_as(v),
+    "gated by ReLU": lambda v, g: (g.relu() * v).mean(1, keepdim=True).expand_as(v),
+    "squashed": lambda v, g: v.tanh().mean(1, keepdim=True).expand_as(v) * g,
+    "none": lambda v, g: v * g,
+}
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_what_pools_does_not_attend(exercises: dict[str, Exercise], pool: str) -> None:
+    exercise = exercises["VisionTransformer"]
+
+    class Model(exercise.reference_answer):
+        def make_layers(
+            self, d_model: int, num_heads: int, number: int, hidden: int
+        ) -> None:
+            super().make_layers(d_model, num_heads, number, hidden)
+            for layer in self.layers:
+                layer.attention = Pooled(POOLS[pool], d_model)
+
+    for seed in range(4):
+        assert attended(Model, exercise, seed) == "the image does not decide"
 
 
 def test_filling_repeats_and_leaves_no_zero() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from attention_course.learn.answer_key import Case, ExerciseKey
 from attention_course.learn.observation import observe
 from attention_course.learn.probes_11 import PreparedCache
 from attention_course.learn.protocols import find_protocol
-from attention_course.learn.protocols.chapter_11 import Ledger
+from attention_course.learn.protocols.chapter_11 import Ledger, taken
 from attention_course.learn.verdict import judge
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -158,7 +161,8 @@ def made(answer: Any, case: Case) -> tuple[float, int, int]:
     live = case.build("cpu")
     small, large = live["blocks"]
     scores = live["query"].shape[-2] * live["key"].shape[-2]
-    largest = seen[f"largest tensor with blocks of {small}"] / scores
+    kinds = ("largest tensor", "largest tensor taken")
+    largest = max(seen[f"{kind} with blocks of {small}"] for kind in kinds) / scores
     steps = (seen[f"operations with blocks of {b}"] for b in (small, large))
     return largest, *steps
 
@@ -175,7 +179,14 @@ def test_every_way_to_work_in_tiles_stays_far_from_the_limit(
 
 
 @pytest.mark.parametrize(
-    "name", ["all_scores_at_once", "scores_collected", "one_head_after_the_other"]
+    "name",
+    [
+        "all_scores_at_once",
+        "scores_collected",
+        "one_head_after_the_other",
+        "computed_out_of_sight",
+        "loop_beside_the_work",
+    ],
 )
 def test_a_hidden_buffer_is_seen(tiles: ExerciseKey, name: str) -> None:
     answer = EXERCISES["tiled_attention"].mistakes[name].answer
@@ -195,10 +206,71 @@ def test_a_buffer_is_seen_through_views_and_in_place_writes() -> None:
     assert ledger.largest == 2000
 
 
-def test_expanding_costs_no_memory() -> None:
+def test_what_is_mapped_is_counted_by_the_item() -> None:
     with Ledger() as ledger:
-        torch.zeros(40, 1).expand(40, 50)
-    assert ledger.largest == 40
+        torch.vmap(lambda x: x * 2)(torch.zeros(30, 7))
+    assert ledger.largest >= 7
+
+
+def test_expanding_costs_no_memory() -> None:
+    with Ledger() as ledger, taken() as sizes:
+        torch.zeros(40, 1).expand(40, 50).sum()
+    assert ledger.largest == max(sizes) == 40
+
+
+def plain(query: Tensor, key: Tensor) -> Tensor:
+    scores = query @ key.transpose(-1, -2)
+    return scores.sum(-1)
+
+
+@functools.cache
+def script() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.script(plain)
+
+
+def compiled(query: Tensor, key: Tensor) -> Tensor:
+    return script()(query, key)
+
+
+def in_an_old_thread(query: Tensor, key: Tensor) -> Tensor:
+    return POOL.submit(plain, query, key).result()
+
+
+def past_the_mode(query: Tensor, key: Tensor) -> Tensor:
+    with torch._C.DisableTorchFunction():
+        return plain(query, key)
+
+
+POOL = ThreadPoolExecutor(1)
+POOL.submit(int).result()  # its thread is there before anything is observed
+
+
+@pytest.mark.parametrize("hidden", [compiled, in_an_old_thread, past_the_mode])
+def test_what_runs_out_of_sight_is_seen(tiles: ExerciseKey, hidden: Any) -> None:
+    query, key = torch.zeros(40, 2), torch.zeros(50, 2)
+    for _ in range(3):  # compiled code is optimised in its first calls
+        with taken() as sizes:
+            hidden(query, key)
+        assert max(sizes) == 2000
+
+    def answer(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
+        right = EXERCISES["tiled_attention"].reference_answer
+        return right(query, key, value, block) + 0 * hidden(query, key)[..., None]
+
+    verdict = judge(tiles, observe(answer, tiles.cases))
+    assert {a.name: a.earned for a in verdict.aspects}["memory"] == 0
+    assert "out of sight" in verdict.message
+
+
+def test_sizes_of_a_failing_call_are_seen() -> None:
+    """Whatever a call raises, the next one is observed as if it had not been."""
+    with pytest.raises(ZeroDivisionError), taken():
+        1 / 0  # noqa: B018
+    with taken() as sizes:
+        torch.zeros(7) + 1
+    assert 7 in sizes
 
 
 def test_a_verdict_needs_no_observation(tiles: ExerciseKey) -> None:

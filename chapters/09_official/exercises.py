@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -1682,6 +1683,24 @@ def norm2_alone(draw: Draw, state: State) -> State:
     return moved(draw, state, "linear1.weight", (slice(None), 1), scale=2.0)
 
 
+def query_and_key(draw: Draw, state: State) -> State:
+    """Queries and keys are unrelated; a single token has the weight 1 all the same."""
+    changed = state
+    for name in ("q_proj", "k_proj"):
+        for kind in ("weight", "bias"):
+            changed = moved(draw, changed, f"{name}.{kind}", slice(None))
+    return changed
+
+
+def constant(draw: Draw, state: State) -> State:
+    """What multiplies last is zero: each output is a bias, and mine has another."""
+    if "linear1.weight" in state:
+        state["norm2.weight"].zero_()
+    else:
+        state["v_proj.weight"].zero_()
+    return shifted(1.41421356)(draw, state)
+
+
 def everything(draw: Draw, state: State) -> State:
     """Unrelated weights."""
     return {
@@ -1743,8 +1762,9 @@ def _(draw: Draw) -> Iterator[Sample]:
             "facts": wanted,
             "times": extra.pop("times", 1),
         }
-        if "zero" in extra:
-            arguments["zero"] = extra.pop("zero")
+        for name_of in ("zero", "combined"):
+            if name_of in extra:
+                arguments[name_of] = extra.pop(name_of)
         return Sample(
             name, "parity", arguments, view="parity", gradients=False, **extra
         )
@@ -1869,7 +1889,44 @@ def _(draw: Draw) -> Iterator[Sample]:
         "two changes",
         *two_changes(draw, pairs),
         sizes,
+        combined="parameter_gradients",
         note="first one change, then another, then both at once",
+    )
+    yield report(
+        "two items",
+        *two_items(draw, pairs),
+        "size/size/any",
+        combined="input_gradient",
+        note="mine is off on one item of the batch, then on another, then on both",
+    )
+    yield report(
+        "one token",
+        pair(LAYERS, (6, 2, 5), query_and_key, (3, 1)),
+        pair(ATTENTION, (8, 4), query_and_key, (4, 1)),
+        sizes,
+        note="one token: other q_proj and k_proj change no output and no gradient",
+    )
+    yield report(
+        "x without effect",
+        pair(LAYERS, (6, 3, 4), constant, (2, 3)),
+        pair(ATTENTION, (8, 2), constant, (2, 4)),
+        "size/size/any",
+        note="the outputs differ, and neither depends on x",
+    )
+    yield report(
+        "the query cut off",
+        other_mine(pair(LAYERS, (6, 2, 5), nothing, (2, 4)), cut_query=True),
+        other_mine(pair(ATTENTION, (8, 4), nothing, (2, 5)), cut_query=True),
+        sizes,
+        note="mine has the weights of official and its output, and lets no gradient "
+        "back through the query's input",
+    )
+    yield report(
+        "other heads",
+        other_mine(pair(LAYERS, (6, 2, 5), nothing, (2, 4)), num_heads=3),
+        other_mine(pair(ATTENTION, (8, 4), nothing, (2, 5)), num_heads=2),
+        sizes,
+        note="mine has the weights of official, and another number of heads",
     )
     yield report(
         "twice",
@@ -2005,6 +2062,39 @@ def two_changes(draw: Draw, pairs: Pairs) -> tuple[list, list]:
             [(*pairs.builds(s, official, sizes, options, False), x) for s in states]
         )
     return found[0], found[1]
+
+
+def two_items(draw: Draw, pairs: Pairs) -> tuple[list, list]:
+    """For each kind three pairs: W_Q differs, on one item, on another, on both.
+
+    An item whose tokens are equal shows no difference, in output or input's gradient.
+    """
+    found = []
+    for kind, sizes, tokens in (
+        (LAYERS, (6, 3, 4), (3, 4)),
+        (ATTENTION, (8, 2), (4, 3)),
+    ):
+        official = pairs.state(kind, sizes)
+        mine = moved(draw, official, "q_proj.weight", slice(None))
+        options = layer_options("gelu", False) if kind == LAYERS else {}
+        x = draw.normal(*tokens, sizes[0])
+        given = []
+        for varied in ((0,), (1,), (0, 1)):
+            part = x[:, :1].expand_as(x).clone()
+            for item in varied:
+                part[item] = x[item]
+            given.append(part)
+        builds = pairs.builds(mine, official, sizes, options, False)
+        found.append([(*builds, part) for part in given])
+    return found[0], found[1]
+
+
+def other_mine(pair: tuple, *, num_heads: int | None = None, **options: Any) -> tuple:
+    """The pair, where mine has the same weights and is built otherwise."""
+    mine, official, x = pair
+    args = mine.args if num_heads is None else (mine.args[0], num_heads, *mine.args[2:])
+    kwargs = {**mine.kwargs, **options}
+    return dataclasses.replace(mine, args=args, kwargs=kwargs), official, x
 
 
 def outputs(module: nn.Module, x: Tensor) -> Tensor:
@@ -2288,6 +2378,60 @@ flows back to x through each module.""")
 def output_error_twice(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
     report = parity_reference(mine, official, x)
     return {**report, "input_gradient": report["output"]}
+
+
+@parity_report.mistake("""`input_gradient` is computed from the error of the output.
+Outputs can agree where gradients do not, and differ where gradients agree: send a
+scalar of the output back to x through each module, and compare what arrives.""")
+def output_error_scaled(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
+    report = parity_reference(mine, official, x)
+    return {**report, "input_gradient": 0.7 * report["output"]}
+
+
+@parity_report.mistake("""You compute no gradient: `input_gradient` follows the error of
+the output, and `parameter_gradients` how far the parameters themselves are apart. Equal
+weights can have other gradients, and other weights the same: take a scalar of each
+output, and differentiate it with respect to x and to the parameters.""")
+def no_gradient_computed(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
+    report = parity_reference(mine, official, x)
+    ours = dict(mine.named_parameters())
+    theirs = split_names(dict(official.named_parameters()))
+    return {
+        "output": report["output"],
+        "input_gradient": 0.7 * report["output"],
+        "parameter_gradients": max(
+            largest_error(parameter.detach(), theirs[name].detach())
+            for name, parameter in ours.items()
+            if "k_proj.bias" not in name  # softmax does not see it
+        ),
+    }
+
+
+@parity_report.mistake("""You compare the parameters themselves, all but the key's bias.
+What is asked for are their gradients: other weights can have the same, and equal
+weights other ones.""")
+def values_compared_but_one(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
+    report = parity_reference(mine, official, x)
+    compared = no_gradient_computed(mine, official, x)
+    return {**report, "parameter_gradients": compared["parameter_gradients"]}
+
+
+@parity_report.mistake("""`input_gradient` is a mean of the errors, or a norm of them.
+Report the largest absolute one: a mean hides one bad entry among many good ones.""")
+def mean_error_of_the_input(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
+    report = parity_reference(mine, official, x)
+    ours, theirs = measure(mine, x)[1], measure(official, x)[1]
+    return {**report, "input_gradient": float((ours - theirs).abs().mean())}
+
+
+@parity_report.mistake(
+    """`input_gradient` is a norm of the errors. Report the largest absolute one.""",
+    same_as="mean_error_of_the_input",
+)
+def norm_of_the_inputs_error(mine: nn.Module, official: nn.Module, x: Tensor) -> dict:
+    report = parity_reference(mine, official, x)
+    ours, theirs = measure(mine, x)[1], measure(official, x)[1]
+    return {**report, "input_gradient": float((ours - theirs).norm())}
 
 
 @parity_report.mistake("""Your report leaves parameters out: the last one counts alone

@@ -181,8 +181,8 @@ figures.show(
 # ### Exercise: the vision transformer  ·  30 min  ·  ●●●
 #
 # Images (B, C, H, W) to logits (B, num_classes): patch tokens, a learned class token in front,
-# learned positions (an `nn.Parameter`) for all N + 1 tokens, `num_layers` encoder layers of your choice,
-# and a linear head that reads the class token.
+# learned positions (an `nn.Parameter`) for all N + 1 tokens, `num_layers` encoder layers of your choice
+# with softmax attention among all tokens, and a linear head that reads the class token.
 #
 # No dropout. Logits, not probabilities. Post-norm or pre-norm, a final norm or none, and all
 # inner names: up to you.

@@ -458,6 +458,13 @@ def _(draw: Draw) -> Iterator[Sample]:
         note="1 layer, 1 head, matrices set to zero in turn",
     )
     yield case(
+        "what is attended to",
+        (4, 2, 2, 3, 8, 1, 1, 10),
+        8,
+        "attended",
+        note="1 layer, 1 head, each parameter made very large in turn",
+    )
+    yield case(
         "layers and heads",
         small,
         2,
@@ -735,6 +742,70 @@ is.""")
 class HeadsIgnored(Vision):
     def make_layers(self, d_model, num_heads, number, hidden):
         super().make_layers(d_model, 1, number, hidden)
+
+
+class Mixing(nn.Module):
+    """What stands where attention should: a mean of all tokens, in every image."""
+
+    def __init__(self, d_model: int, heads: int, tokens: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.values = nn.Linear(d_model, 3 * d_model)
+        self.out = nn.Linear(3 * d_model, d_model)
+
+    def mix(self, values: Tensor) -> Tensor:
+        return values.mean(dim=1, keepdim=True).expand_as(values)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.mix(self.values(x)))
+
+
+class MixingByHeads(Mixing):
+    def mix(self, values: Tensor) -> Tensor:
+        return super().mix(values) / self.heads
+
+
+class MixingByPlace(Mixing):
+    """Weights of a softmax, learned for each pair of places."""
+
+    def __init__(self, d_model: int, heads: int, tokens: int) -> None:
+        super().__init__(d_model, heads, tokens)
+        self.places = nn.Parameter(torch.randn(tokens, tokens))
+
+    def mix(self, values: Tensor) -> Tensor:
+        return self.places.softmax(dim=-1) @ values
+
+
+class WithoutAttention(Vision):
+    mixing: type[Mixing]
+
+    def make_layers(self, d_model, num_heads, number, hidden):
+        super().make_layers(d_model, num_heads, number, hidden)
+        for layer in self.layers:
+            layer.attention = self.mixing(d_model, num_heads, self.num_patches + 1)
+
+
+@VisionTransformer.mistake("""Your layers have no attention, and no heads: a token takes
+in a mean of the tokens, or a mixture that is fixed for each place, whatever the patches
+hold. In attention the image decides: weights are the softmax of queries times keys, in
+each of num_heads heads, as in `nn.TransformerEncoderLayer`.""")
+class MeanInPlaceOfAttention(WithoutAttention):
+    mixing = Mixing
+
+
+@VisionTransformer.mistake("""Your tokens are mixed with weights that are learned for
+each pair of places, and are the same for every image. That is no attention: there the
+image decides, and weights are the softmax of queries times keys.""")
+class WeightsLearnedForEachPlace(WithoutAttention):
+    mixing = MixingByPlace
+
+
+@VisionTransformer.mistake("""Your layers have no attention: what the class token takes
+in is a mean of the tokens, or a mixture that is fixed for each place, whatever the
+patches hold. In attention the image decides which patches count: weights are the
+softmax of queries times keys, as in `nn.TransformerEncoderLayer`.""")
+class MeanThatKnowsTheHeads(WithoutAttention):
+    mixing = MixingByHeads
 
 
 @VisionTransformer.mistake("""You ignore dim_feedforward. It is the width of the hidden

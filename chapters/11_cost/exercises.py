@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -459,6 +460,18 @@ def head_by_head_in_tiles(
 
 
 @tiled_attention.alternative
+def mapped_over_what_leads(
+    query: Tensor, key: Tensor, value: Tensor, block: int
+) -> Tensor:
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return online(query, key, value, block)
+
+    for _ in query.shape[:-2]:
+        attend = torch.vmap(attend)
+    return attend(query, key, value)
+
+
+@tiled_attention.alternative
 def query_by_query(query: Tensor, key: Tensor, value: Tensor, block: int) -> Tensor:
     rows = []
     for row in query.unbind(dim=-2):
@@ -693,6 +706,34 @@ def one_head_after_the_other(
         scores = torch.cat(parts, dim=-1) / math.sqrt(q.shape[-1])
         heads.append(scores.softmax(dim=-1) @ v)
     return torch.stack(heads).reshape(*query.shape[:-1], value.shape[-1])
+
+
+def plain_in_another_thread(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """All scores at once, computed where the function's own steps don't show them."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(all_scores_at_once, query, key, value, 0).result()
+
+
+@tiled_attention.mistake("""Your attention is computed out of sight, in another thread
+or in one compiled call, and there it makes all Nq·Nk scores of a head at once; `block`
+changes nothing. Loop over the keys in the function itself: the scores of one block,
+used and let go before the next.""")
+def computed_out_of_sight(
+    query: Tensor, key: Tensor, value: Tensor, block: int
+) -> Tensor:
+    return plain_in_another_thread(query, key, value)
+
+
+@tiled_attention.mistake("""Your loop over blocks is not what makes the output: that
+comes from another thread or from one compiled call, which holds all Nq·Nk scores of a
+head at once. Let the loop do the work: the scores of one block, a running maximum, a
+running sum, a running output.""")
+def loop_beside_the_work(
+    query: Tensor, key: Tensor, value: Tensor, block: int
+) -> Tensor:
+    for _ in tiles(key.shape[-2], block):
+        _ = query + 0
+    return plain_in_another_thread(query, key, value)
 
 
 @tiled_attention.mistake("""You cut the queries into blocks; `block` counts keys. A

@@ -2,7 +2,8 @@
 
 They have the course's names (`q_proj`, `k_proj`, `v_proj`, `out_proj`; `self_attn`,
 `linear1`, `linear2`, `norm1`, `norm2`), signatures and masks, and leave the arithmetic
-to `torch.nn.functional`. Dropout is left out.
+to `torch.nn.functional`. Dropout is left out. With `cut_query=True` no gradient flows
+back through the query's input: a fault that no output shows.
 """
 
 from __future__ import annotations
@@ -25,13 +26,20 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.
 class MultiHeadAttention(nn.Module):
     """Multi-head attention of width `d_model`; `bias=False` leaves all biases out."""
 
-    def __init__(self, d_model: int, num_heads: int, bias: bool = True) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        bias: bool = True,
+        cut_query: bool = False,
+    ) -> None:
         super().__init__()
         if d_model % num_heads:
             raise ValueError(f"{num_heads} heads do not divide d_model={d_model}")
         self.d_model = self.embed_dim = d_model
         self.num_heads = num_heads
         self.head_dim = d_model // num_heads
+        self.cut_query = cut_query
         self.q_proj = nn.Linear(d_model, d_model, bias=bias)
         self.k_proj = nn.Linear(d_model, d_model, bias=bias)
         self.v_proj = nn.Linear(d_model, d_model, bias=bias)
@@ -50,6 +58,8 @@ class MultiHeadAttention(nn.Module):
         `attn_mask`: True may attend; `key_padding_mask` (B, Nk): True is padding.
         """
         _refuse_other_masks(attn_mask, key_padding_mask)
+        if self.cut_query:
+            query = query.detach()
         if attn_mask is not None:
             sizes = (query.shape[0], self.num_heads, query.shape[1], key.shape[1])
             attn_mask = ~attn_mask.expand(sizes).flatten(0, 1)
@@ -87,6 +97,7 @@ class EncoderLayer(nn.Module):
         dropout: float = 0.0,
         activation: str = "relu",
         norm_first: bool = False,
+        cut_query: bool = False,
     ) -> None:
         super().__init__()
         self.d_model = d_model
@@ -94,7 +105,7 @@ class EncoderLayer(nn.Module):
         self.dim_feedforward = dim_feedforward
         self.norm_first = norm_first
         self.activation = ACTIVATIONS[activation]
-        self.self_attn = MultiHeadAttention(d_model, num_heads)
+        self.self_attn = MultiHeadAttention(d_model, num_heads, cut_query=cut_query)
         self.linear1 = nn.Linear(d_model, dim_feedforward)
         self.linear2 = nn.Linear(dim_feedforward, d_model)
         self.norm1 = nn.LayerNorm(d_model)

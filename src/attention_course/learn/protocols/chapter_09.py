@@ -139,12 +139,13 @@ def _record_report(seen: Observation, call: str, report: Any) -> None:
         seen[f"{call}/{key}"] = value if plain else f"a {type(value).__name__}"
 
 
-@view("parity", alone=("facts", "zero"))
+@view("parity", alone=("facts", "zero", "combined"))
 def view_parity(observation: Observation, case: Case) -> Observation:
     """What holds for every way to differentiate: exact outputs, and what is zero.
 
     The case's argument `facts` tells for each key of a report what counts: its
-    "number", its "size" (zero or not), or "any" float. A kind of module that the
+    "number", its "size" (zero or not), or "any" float. Of three pairs, `combined` names
+    the key whose third error is the larger of the first two. A kind of module that the
     answer does not take (it raised) is judged as the other kind.
     """
     told = case.arguments["dict"]
@@ -191,8 +192,8 @@ def _summary(part: Observation, plain: Mapping[str, Any], count: int) -> Observa
         if plain["times"] > 1:
             pair = (part.get(f"0.{time}/{key}") for time in range(2))
             shown[f"second {key}/"] = _growth(*pair)
-    if count == 3:
-        key = "parameter_gradients"
+    if "combined" in plain:
+        key = plain["combined"]
         three = (part.get(f"{number}.0/{key}") for number in range(3))
         shown[f"{key} of two changes/"] = combined(*three)
     for item, value in part.items():

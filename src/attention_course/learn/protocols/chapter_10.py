@@ -30,6 +30,12 @@ NOTICED = 1e-9
 
 BUMP = 0.75  # how much a probed pixel is changed
 
+SHARP, NUDGE = 1e9, 1e-3
+"""How large a parameter is made for attention to have one winner, and how little a
+patch is then changed, for the winner to stay."""
+
+FILLS = 8  # how often the parameters are filled anew where they are made large
+
 
 # ------------------------------------------------------------------ probing a module
 
@@ -147,6 +153,24 @@ def patches_bumped(images: Tensor, patch: int) -> Tensor:
     return torch.stack(found)
 
 
+def patches_nudged(images: Tensor, patch: int) -> Tensor:
+    """Each image, followed by it with each of its N patches changed a little.
+
+    Returns (B·(1 + N), C, H, W).
+    """
+    side = images.shape[-1] // patch
+    found = []
+    for image in images:
+        found.append(image)
+        for number in range(side * side):
+            changed = image.clone()
+            tile = changed[_tile(divmod(number, side), patch)]
+            places = torch.arange(1, tile.numel() + 1, device=tile.device)
+            tile += NUDGE * places.to(tile.dtype).cos().view_as(tile)
+            found.append(changed)
+    return torch.stack(found)
+
+
 def _record_call(seen: Observation, name: str, module: nn.Module, x: Tensor) -> None:
     with torch.no_grad():
         result = module(x)
@@ -211,6 +235,22 @@ def _ask_each_zero(module: nn.Module, live: dict[str, Any], seen: Observation) -
             parameter.copy_(kept)
 
 
+def _ask_attended(module: nn.Module, live: dict[str, Any], seen: Observation) -> None:
+    """With each parameter very large in turn, for several fills: patches nudged."""
+    images = patches_nudged(live["images"], live["init"][1])
+    for time in range(FILLS):
+        fill(module, live["fill"] + 200 + time, live["ones"])
+        for number, parameter in enumerate(module.parameters()):
+            kept = parameter.detach().clone()
+            with torch.no_grad():
+                parameter.mul_(SHARP)
+            _record_call(seen, f"sharp.{number}.{time}", module, images)
+            with torch.no_grad():
+                parameter.copy_(kept)
+    seen["number of parameters"] = len(list(module.parameters()))
+    fill(module, live["fill"], live["ones"])
+
+
 def _ask_gradients(module: nn.Module, live: dict[str, Any], seen: Observation) -> None:
     images = live["images"].clone().requires_grad_()
     named = dict(module.named_parameters())
@@ -240,6 +280,7 @@ QUESTIONS = {
     "range": _ask_range,
     "without": _ask_without,
     "each_zero": _ask_each_zero,
+    "attended": _ask_attended,
     "gradients": _ask_gradients,
 }
 
@@ -411,6 +452,10 @@ def view_vision_transformer(observation: Observation, case: Case) -> Observation
         )
     if "read_out" in asked:
         shown["what is read out"] = _read_out(observation)
+    if "attended" in asked:
+        shown["which patch is attended to"] = _attended(
+            observation, len(live["images"])
+        )
     if "positions" in asked:
         shown["the positions are"] = _positions(observation)
     if "own_position" in asked:
@@ -456,6 +501,37 @@ def _read_out(observation: Observation) -> str:
     if 1 in reach:
         return "one patch's token"
     return "the class token" if reach.count(0) >= 4 else "all tokens"
+
+
+def _attended(observation: Observation, images: int) -> str:
+    """With one layer and one head: does the image decide which patch is looked at?
+
+    Scores are products of queries and keys. Make either matrix very large, and softmax
+    leaves one winner: the class token then hears of one patch, or of itself alone, and
+    another image may have another winner. A mean, or weights that are fixed or
+    learned for each place, have no such parameter: however large one is made, all
+    patches count, or none, or the same one in all images.
+    """
+    for number in range(observation.get("number of parameters", 0)):
+        items = [f"sharp.{number}.{time}" for time in range(FILLS)]
+        told = [t for i in items if isinstance(t := observation.get(i), Tensor)]
+        if len(told) < FILLS or not all(t.isfinite().all() for t in told):
+            continue
+        heard = torch.stack(
+            [
+                torch.stack([_changes(part) for part in outputs.chunk(images)])
+                for outputs in told
+            ]
+        )  # (fill, image, patch)
+        alone = heard.sum(dim=-1) <= 1
+        winners = heard.any(dim=1).sum(dim=-1)  # how many patches ever win, by fill
+        if alone.double().mean() >= MOSTLY and int((winners > 1).sum()) > 1:
+            return "the image decides"
+    return "the image does not decide"
+
+
+MOSTLY = 0.9
+"""The share of images in which there has to be one winner: a few have a draw."""
 
 
 def _positions(observation: Observation) -> str:

@@ -8,14 +8,17 @@ state: they are looked at after every append, several of them in turn.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_batchedtensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
+from torch.profiler import _ExperimentalConfig
 
 from attention_course.learn.answer_key import Case, Observation
 from attention_course.learn.encoding import leaves
@@ -33,7 +36,7 @@ class Ledger(TorchFunctionMode):
     """Counts the calls of torch, and keeps the size of the largest tensor they made.
 
     A size is the number of elements in memory: views count what they look at. What
-    torch makes inside one call is not seen.
+    torch makes inside one call, and in other threads, is not seen: see `taken`.
     """
 
     def __init__(self) -> None:
@@ -52,16 +55,45 @@ class Ledger(TorchFunctionMode):
 
 
 def _elements(tensor: Tensor) -> int:
-    if tensor.layout is not torch.strided:
+    if tensor.layout is not torch.strided or is_batchedtensor(tensor):
         return tensor.numel()
     return tensor.untyped_storage().nbytes() // tensor.element_size()
+
+
+@contextmanager
+def taken() -> Iterator[list[int]]:
+    """The sizes of all tensors that torch's operations take inside the `with` block.
+
+    Every operation counts, wherever it runs: in another thread, in compiled code, or
+    inside a call of torch. A size is the number of elements from the tensor's first
+    to its last in memory. The list is filled when the block ends.
+    """
+    # The profiler's native part announces itself on stderr unless told otherwise.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    sizes: list[int] = []
+    everywhere = _ExperimentalConfig(profile_all_threads=True)
+    with torch.autograd.profiler.profile(
+        use_device=None, record_shapes=True, experimental_config=everywhere
+    ) as profile:
+        yield sizes
+    results: Any = profile.kineto_results
+    events = list(results.experimental_event_tree())
+    while events:
+        event = events.pop()
+        events += event.children
+        for given in getattr(event.extra_fields, "inputs", None) or []:
+            for tensor in given if isinstance(given, list) else [given]:
+                if hasattr(tensor, "strides"):
+                    steps = zip(tensor.sizes, tensor.strides, strict=True)
+                    sizes.append(1 + sum((size - 1) * step for size, step in steps))
 
 
 @protocol("tiles")
 def observe_tiles(function: Any, case: Case, device: torch.device) -> Observation:
     """Call `function(query, key, value, block)` once for each of the case's `blocks`.
 
-    Recorded are the output, the number of operations, and the largest tensor made.
+    Recorded are the output, the number of operations, the largest tensor made, and the
+    largest that any operation took, wherever it ran.
     """
     seen: Observation = {}
     guarded(seen, lambda: _observe_tiles(function, case, device, seen))
@@ -73,11 +105,12 @@ def _observe_tiles(
 ) -> None:
     for block in case.build(device)["blocks"]:
         live = case.build(device)
-        with Ledger() as ledger:
+        with taken() as sizes, Ledger() as ledger:
             result = function(live["query"], live["key"], live["value"], block)
         record(seen, f"output with blocks of {block}", result, device)
         seen[f"operations with blocks of {block}"] = ledger.operations
         seen[f"largest tensor with blocks of {block}"] = ledger.largest
+        seen[f"largest tensor taken with blocks of {block}"] = max(sizes, default=0)
 
 
 @view("tiles")
@@ -90,13 +123,20 @@ def view_tiles(observation: Observation, case: Case) -> Observation:
     live = case.build("cpu")
     small, large = live["blocks"]
     made, steps = "largest tensor with blocks of", "operations with blocks of"
+    used = "largest tensor taken with blocks of"
     scores = live["query"].shape[-2] * live["key"].shape[-2]
-    shown = {k: v for k, v in observation.items() if not k.startswith((made, steps))}
-    counted = [f"{made} {small}", f"{steps} {small}", f"{steps} {large}"]
-    largest, many, few = (observation.get(item) for item in counted)
-    if isinstance(largest, int):
+    counts = (made, used, steps)
+    shown = {k: v for k, v in observation.items() if not k.startswith(counts)}
+    counted = [f"{made} {small}", f"{used} {small}"]
+    counted += [f"{steps} {small}", f"{steps} {large}"]
+    largest, hidden, many, few = (observation.get(item) for item in counted)
+    if isinstance(largest, int) and isinstance(hidden, int):
         shown["the largest tensor made"] = (
-            "Nq·Nk numbers or more" if largest >= scores else "less than Nq·Nk numbers"
+            "Nq·Nk numbers or more"
+            if largest >= scores
+            else "Nq·Nk numbers or more, out of sight of your function's own steps"
+            if hidden >= scores
+            else "less than Nq·Nk numbers"
         )
     if isinstance(many, int) and isinstance(few, int):
         shown["the number of steps, compared with one large block,"] = (
