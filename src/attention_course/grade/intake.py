@@ -294,15 +294,10 @@ def _match_by_definition(
     """
     answers = [s for s in slots if s.release.role == "answer"]
     blank = [s for s in answers if all(_is_released(c, s) for c in s.cells)]
-    have = {
-        name
-        for slot in slots
-        if slot.release.role != "check" and slot not in blank
-        for cell in slot.cells
-        if cell.kind == "code"
-        for name in _names(cell)
-    }
-    written: set[str] = set()
+    others = [s for s in slots if s.release.role != "check" and s not in blank]
+    have = {n for slot in others for n in _names_in(slot.cells)}
+    # Names that an answer's cell defines, besides its own.
+    written = {n for s in others if s in answers for n in _names_in(s.cells)}
     for slot in blank:
         name = slot.release.exercise
         if name is None or (name in have and not slot.cells):
@@ -314,9 +309,14 @@ def _match_by_definition(
             slot.cells = own
             for cell in own:
                 cell.matched = True
-                written |= _names(cell)
+            written |= _names_in(own)
         elif name in written and slot.cells:
-            slot.cells = []  # written in one cell with another answer
+            repairs.append(f"{name} was written in another answer's cell: taken")
+            slot.cells = []
+
+
+def _names_in(cells: Iterable[_Cell]) -> set[str]:
+    return {n for c in cells if c.kind == "code" for n in _names(c)}
 
 
 def _is_released(cell: _Cell, slot: _Slot) -> bool:
