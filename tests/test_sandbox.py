@@ -236,7 +236,11 @@ def test_disk_and_files_have_a_limit(box, cases):
 
 
 def test_input_is_empty(box, cases):
-    ran = submit(box, cases, *notebook(extra="name = input('name? ')"))
+    """An empty line: nobody sits there. One who asks again and again meets the end."""
+    ran = submit(box, cases, *notebook(extra="print(repr(input('name? ')))"))
+    assert text(ran, "own").endswith("''\n")
+    assert is_right(ran, "double")
+    ran = submit(box, cases, *notebook(extra="while True:\n    input()"))
     assert ran.outputs["own"][-1]["ename"] == "EOFError"
     assert is_right(ran, "double")
 
