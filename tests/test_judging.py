@@ -172,6 +172,20 @@ def test_both_keys_of_a_paper_have_the_same_inputs(
     assert not plain.mistakes
 
 
+def test_a_key_that_cannot_be_made_is_not_the_answers_fault(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unmade(*_: Any) -> None:
+        raise UnsoundReference("no such key")
+
+    monkeypatch.setattr(keys_module, "make_key_with_mistakes", unmade)
+    keys = Keys(bundle, "here")
+    cases = blinded(keys.get(NAME, PAPER), PAPER)
+    seen = observe(lambda q, k, v: (q, k), cases)
+    with pytest.raises(UnsoundReference):
+        judge_exercise(keys, NAME, PAPER, seen, "observed")
+
+
 def test_a_right_answer_that_draws_numbers_makes_no_key_a_matter_of_chance(
     bundle: Bundle,
 ) -> None:

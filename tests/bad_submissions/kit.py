@@ -40,6 +40,32 @@ def scaled_dot_product_attention(query, key, value):
 """An answer that deserves nothing; attacks try to have it paid."""
 
 
+CHANNEL = r"""
+import json
+import os
+import stat
+import struct
+
+
+def ways(kind):
+    for fd in range(3, 256):
+        try:
+            if kind(os.fstat(fd).st_mode):
+                yield fd
+        except OSError:
+            pass
+
+
+def say(kind, content, to=stat.S_ISSOCK):
+    data = struct.pack(">cI", kind, len(content)) + content
+    for fd in ways(to):
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+"""
+"""Code that writes frames where a notebook process and its supervisor talk."""
+
+
 def finished() -> dict[str, Any]:
     """The release notebook of chapter 04 with the course's answers, as plain JSON."""
     chapter = read_chapter(ROOT / "chapters" / CHAPTER)

@@ -13,6 +13,7 @@ import functools
 import itertools
 import json
 import re
+import textwrap
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,8 +89,7 @@ def is_blank(data: bytes, bundle: Bundle) -> bool:
         return False
     released = {c.source.strip() for c in bundle.cells}
     own = [c for c in cells if c.source.strip() not in released]
-    written = {name for c in own for name in _names(c)}
-    return written.isdisjoint(bundle.points)
+    return _names_in(own).isdisjoint(bundle.points)
 
 
 def parse(data: bytes) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def _read_cells(notebook: Mapping[str, Any]) -> tuple[list[_Cell], list[str]]:
         raise _Hold(
             "too large",
             f"the notebook has {code:,} characters of code, more than {MOST_CODE:,}: "
-            f"{ANOTHER}, with data in a file beside it.",
+            f"{ANOTHER}, without data written into its code.",
         )
     if broken:
         repairs.append(f"{broken} cells could not be read and were left out")
@@ -303,6 +303,8 @@ def _match_by_definition(
         if name is None or (name in have and not slot.cells):
             continue
         own = [c for c in cells if not c.matched and name in _names(c)]
+        if slot.cells:  # else prose may be an answer whose cell's type was changed
+            own = [c for c in own if c.kind == "code"]
         if own:
             if slot.cells:
                 repairs.append(f"{name} was written in a cell of its own: taken")
@@ -442,7 +444,7 @@ def _join_splits(slots: list[_Slot], cells: list[_Cell], repairs: list[str]) -> 
         following = [c for c in cells if c.place > first.place]
         whole = syntax_tree(first.source) is not None
         if whole and slot.release.exercise in _names(first):
-            following = list(itertools.takewhile(_is_indented, following))
+            following = list(itertools.takewhile(_goes_on, following))
         joined, used = first.source, []
         for cell in following[:4]:
             if cell.matched or cell.kind != "code":
@@ -463,10 +465,28 @@ def _join_splits(slots: list[_Slot], cells: list[_Cell], repairs: list[str]) -> 
                 break
 
 
-def _is_indented(cell: _Cell) -> bool:
-    """Whether a cell's first line of code stands inside of something."""
+def _goes_on(cell: _Cell) -> bool:
+    """Whether a cell is indented and can only be the rest of a function or a class.
+
+    Code that is merely indented, which Jupyter runs all the same, stays a cell.
+    """
     rows = [r for r in cell.source.splitlines() if r.strip() and r.strip()[0] != "#"]
-    return bool(rows) and rows[0][0] in " \t"
+    if not rows or rows[0][0] not in " \t":
+        return False
+    tree = syntax_tree(textwrap.dedent(cell.source))
+    return tree is not None and any(map(_is_inner, tree.body))
+
+
+def _is_inner(node: ast.stmt) -> bool:
+    """Whether a statement has no meaning at a cell's top level."""
+    if isinstance(node, ast.FunctionDef):
+        arguments = [*node.args.posonlyargs, *node.args.args]
+        return bool(arguments) and arguments[0].arg == "self"
+    if isinstance(node, ast.ClassDef):
+        return False
+    blocks = [b for _, b in ast.iter_fields(node) if isinstance(b, list)]
+    inner = [n for block in blocks for n in block if isinstance(n, ast.stmt)]
+    return isinstance(node, ast.Return) or any(map(_is_inner, inner))
 
 
 def _metadata_repairs(slots: list[_Slot]) -> list[str]:

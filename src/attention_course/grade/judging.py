@@ -94,12 +94,21 @@ def judge_exercise(
         return Judged(_zero(key, GARBLED), end)
     if end == "too large":
         return Judged(_zero(key, TOO_LARGE), end)
+    judged = _judge(key, paper, seen, end)
+    verdict = judged.verdict
+    known = judged.end == "garbled" or verdict.complete or verdict.status == "blank"
+    if reasons and not known:
+        # Only now the known mistakes are worth their time. That their key cannot be
+        # made would be no fault of the answer's: it raises.
+        judged = _judge(keys.get(exercise, paper, mistakes=True), paper, seen, end)
+    return judged
+
+
+def _judge(
+    key: ExerciseKey, paper: Paper, seen: Mapping[str, Observation], end: End
+) -> Judged:
     try:
-        named = _observed(key, paper, seen, end)
-        verdict = judge(key, named)
-        if reasons and not verdict.complete and verdict.status != "blank":
-            # Only now the known mistakes are worth their time.
-            verdict = judge(keys.get(exercise, paper, mistakes=True), named)
+        verdict = judge(key, _observed(key, paper, seen, end))
     except Exception as error:  # a student's word met a view that trusts its types
         told = f"{GARBLED} ({type(error).__name__})"
         return Judged(_zero(key, told), "garbled")

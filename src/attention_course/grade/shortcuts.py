@@ -65,7 +65,7 @@ def _kernel(name: str) -> str:
 
 
 INSIDE_THE_INTERPRETER = frozenset(
-    [
+    (
         "__closure__",
         "__code__",
         "__globals__",
@@ -87,10 +87,10 @@ INSIDE_THE_INTERPRETER = frozenset(
         "setprofile",
         "settrace",
         "tb_frame",
-    ]  # a list of words, to be read as one
+    )
 )
 OTHER_WAYS_TO_RUN = frozenset(
-    [
+    (
         "_thread",
         "concurrent.futures",
         "ctypes",
@@ -102,7 +102,7 @@ OTHER_WAYS_TO_RUN = frozenset(
         "torch.multiprocessing",
         "torch.ops",
         "torch.utils.cpp_extension",
-    ]
+    )
 )
 UNREADABLE = frozenset({"__import__", "compile", "eval", "exec"})
 
@@ -112,35 +112,39 @@ def find_tricks(cells: Iterable[RunCell]) -> set[str]:
 
     That is a look at other frames, threads and code that Python does not run itself.
     """
-    aliases: dict[str, str] = {}
     found: set[str] = set()
+    for nodes, names in _own_cells(cells, {}):
+        found |= {name.rpartition(".")[2] for name in names} & INSIDE_THE_INTERPRETER
+        for node in nodes:
+            if isinstance(node, ast.Attribute) and node.attr in INSIDE_THE_INTERPRETER:
+                found.add(node.attr)
+            if isinstance(node, ast.Name) and node.id in UNREADABLE:
+                found.add(node.id)
+        for way in OTHER_WAYS_TO_RUN:
+            if any(name == way or _longer(name, way) for name in names):
+                found.add(way)
+    return found
+
+
+def _own_cells(
+    cells: Iterable[RunCell], aliases: dict[str, str]
+) -> Iterator[tuple[tuple[ast.AST, ...], set[str]]]:
+    """What each cell of the student's consists of, and the full names it tells.
+
+    `aliases` grows by what all cells import. A name may also be told by a string.
+    """
     for cell in cells:
-        parsed = None
-        if cell.kind in ("demo", "answer", "student"):
-            parsed = _parsed(cell.source)
+        code = cell.kind not in ("markdown", "check")
+        parsed = _parsed(cell.source) if code else None
         if parsed is None:
             continue
         imported: dict[str, str] = {}
         _collect_aliases(parsed, imported)
         aliases |= imported
         if cell.kind != "demo":
-            found |= set(_tricks(parsed.nodes, aliases, imported))
-    return found
-
-
-def _tricks(
-    nodes: Iterable[ast.AST], aliases: dict[str, str], imported: dict[str, str]
-) -> Iterator[str]:
-    names = {*_used(nodes, aliases), *imported.values(), *_strings(nodes)}
-    yield from {name.rpartition(".")[2] for name in names} & INSIDE_THE_INTERPRETER
-    for node in nodes:
-        if isinstance(node, ast.Attribute) and node.attr in INSIDE_THE_INTERPRETER:
-            yield node.attr
-        if isinstance(node, ast.Name) and node.id in UNREADABLE:
-            yield node.id
-    for way in OTHER_WAYS_TO_RUN:
-        if any(name == way or _longer(name, way) for name in names):
-            yield way
+            nodes = parsed.nodes
+            names = {*_used(nodes, aliases), *imported.values(), *_strings(nodes)}
+            yield nodes, names
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ def find_course_code(
     """What the students' cells use of the course's package, and of torch's inside.
 
     `demos` are the released demos' texts. What they import may be used, but not be the
-    answer itself or its base class. A name may also be told by a string.
+    answer itself or its base class.
     """
     told: dict[str, str] = {}
     for text in demos:
@@ -193,17 +197,7 @@ def find_course_code(
     offered = OFFERED | {name for name in told.values() if _is_inside(name)}
     aliases = dict(told)
     found: set[str] = set()
-    for cell in cells:
-        parsed = None
-        if cell.kind in ("answer", "student"):
-            parsed = _parsed(cell.source)
-        if parsed is None:
-            continue
-        imported: dict[str, str] = {}
-        _collect_aliases(parsed, imported)
-        aliases |= imported
-        nodes = parsed.nodes
-        names = {*_used(nodes, aliases), *imported.values(), *_strings(nodes)}
+    for nodes, names in _own_cells(cells, aliases):
         found |= {n for n in names if _is_inside(n) and not _among(n, offered)}
         found |= {n for n in _stand_ins(nodes, aliases, exercises) if _is_inside(n)}
     found = {".".join(name.split(".")[:DEEPEST]) for name in found}

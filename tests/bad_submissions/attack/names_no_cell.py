@@ -1,37 +1,17 @@
 """Says that a cell without a name begins and another ran late, then ends its process."""
 
-from bad_submissions.kit import TARGET, Submission
+from bad_submissions.kit import CHANNEL, TARGET, Submission
 
 LOSES = {TARGET}
 
-CODE = r"""
-import json
-import os
-import stat
-import struct
-
-
-def ways(kind):
-    for fd in range(3, 256):
-        try:
-            if kind(os.fstat(fd).st_mode):
-                yield fd
-        except OSError:
-            pass
-
-
-def say(kind, content, to=stat.S_ISSOCK):
-    data = struct.pack(">cI", kind, len(content)) + content
-    for fd in ways(to):
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-
-
+CODE = (
+    CHANNEL
+    + r"""
 say(b"f", json.dumps({"cell": "q", "outputs": [], "late": True}).encode())
 say(b"b", json.dumps({"cell": 7}).encode())
 os._exit(1)
 """
+)
 
 
 def make(s: Submission) -> None:
