@@ -314,3 +314,14 @@ def test_a_changed_source_is_seen(tmp_path: Path) -> None:
     (copied / "chapter.py").write_text("# broken")
     report = build(tmp_path, [copied], jobs=1, tell=lambda text: None)
     assert list(report.failed) == [folder.name]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)
+def test_what_a_cell_prints_is_stored_in_one_piece(folder: Path) -> None:
+    """However the kernel cut it: a reader would see a line break in two."""
+    for edition in ("notebooks", "solutions"):
+        for path in (ROOT / edition).rglob(f"{folder.name}.ipynb"):
+            for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+                names = [o.get("name") for o in cell.get("outputs", [])]
+                for before, after in zip(names, names[1:], strict=False):
+                    assert after is None or before != after, cell["source"]
