@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import os
 import subprocess
@@ -323,5 +324,5 @@ def test_what_a_cell_prints_is_stored_in_one_piece(folder: Path) -> None:
         for path in (ROOT / edition).rglob(f"{folder.name}.ipynb"):
             for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
                 names = [o.get("name") for o in cell.get("outputs", [])]
-                for before, after in zip(names, names[1:], strict=False):
+                for before, after in itertools.pairwise(names):
                     assert after is None or before != after, cell["source"]

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Any
 
 import nbformat
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 
 from attention_course.author.chapter import BEGIN, END, Cell, Chapter
@@ -96,7 +97,11 @@ def without_markers(notebook: NotebookNode) -> NotebookNode:
 
 
 def normalised(notebook: NotebookNode) -> NotebookNode:
-    """The notebook without what differs from machine to machine."""
+    """The notebook without what differs from machine to machine, and run to run.
+
+    What a cell prints is one output, however the kernel happened to send it.
+    """
+    notebook, _ = CoalesceStreamsPreprocessor(enabled=True).preprocess(notebook, {})
     notebook.metadata.update(json.loads(json.dumps(KERNEL)))
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:

@@ -90,7 +90,6 @@ def execute(notebook: NotebookNode, chapter: Chapter, work: Path) -> NotebookNod
         timeout=CELL_SECONDS,
         kernel_name="python3",
         record_timing=False,
-        coalesce_streams=True,  # how a kernel cuts what it prints is chance
         extra_arguments=KERNEL_ARGUMENTS,
         resources={"metadata": {"path": str(work)}},
     )
