@@ -777,10 +777,13 @@ class MixingByPlace(Mixing):
 
 
 class WithoutAttention(Vision):
+    layer: type[Layer] = Layer
     mixing: type[Mixing]
 
     def make_layers(self, d_model, num_heads, number, hidden):
-        super().make_layers(d_model, num_heads, number, hidden)
+        self.layers = nn.ModuleList(
+            self.layer(d_model, num_heads, hidden) for _ in range(number)
+        )
         for layer in self.layers:
             layer.attention = self.mixing(d_model, num_heads, self.num_patches + 1)
 
@@ -791,6 +794,20 @@ hold. In attention the image decides: weights are the softmax of queries times k
 each of num_heads heads, as in `nn.TransformerEncoderLayer`.""")
 class MeanInPlaceOfAttention(WithoutAttention):
     mixing = Mixing
+
+
+class PostNorm(Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm1(x + self.attention(x))
+        return self.norm2(x + self.mlp(x))
+
+
+@VisionTransformer.mistake("""Your layers have no attention: a token takes in the
+mean of the tokens, whatever the patches hold, and wherever they lie. In attention the
+image decides: weights are the softmax of queries times keys, in each of num_heads
+heads, as in `nn.TransformerEncoderLayer`.""")
+class MeanOfAllPlaces(WithoutAttention):
+    layer, mixing = PostNorm, Mixing
 
 
 @VisionTransformer.mistake("""Your tokens are mixed with weights that are learned for
